@@ -1,0 +1,232 @@
+//! Relational data: endpoints, messages, attempts, keys, audit, and the application's own tables.
+//!
+//! Owns the connection pools and the migrations. One SQL text per query, in the subset that SQLite and Postgres both
+//! speak (`$1`, `on conflict`, `returning`); [`on_pool!`](crate::on_pool) and [`on_tx!`](crate::on_tx) give the text to whichever database is
+//! configured, so that a query's author never asks which one it is. SQLite has one writing connection (writers queue
+//! here instead of failing with BUSY) and several reading ones.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+const READERS: u32 = 4;
+
+/// Why the database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// It can't be opened or asked.
+    #[error("the database {place} can't be used: {source}")]
+    Sql {
+        /// File or host.
+        place: String,
+        /// The driver's reason.
+        source: sqlx::Error,
+    },
+    /// Its tables can't be brought up to date.
+    #[error("the tables of {place} can't be brought up to date: {source}")]
+    Migrate {
+        /// File or host.
+        place: String,
+        /// The reason.
+        source: MigrateError,
+    },
+    /// Its tables are of an older version.
+    #[error("the tables of {place} are of version {found}, this program needs {needed}: run `tidemill migrate`")]
+    TooOld {
+        /// File or host.
+        place: String,
+        /// The newest migration that was applied.
+        found: i64,
+        /// The newest one this program has.
+        needed: i64,
+    },
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pools: Pools,
+    place: String,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+}
+
+/// A pool for single statements; see [`on_pool!`](crate::on_pool).
+#[derive(Debug)]
+pub enum Pool<'a> {
+    /// SQLite.
+    Sqlite(&'a SqlitePool),
+}
+
+/// A transaction that may write; rolled back when dropped without [`Tx::commit`]. See [`on_tx!`](crate::on_tx).
+#[derive(Debug)]
+pub enum Tx {
+    /// SQLite.
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+}
+
+impl Tx {
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// When the database did not take it.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+        }
+    }
+}
+
+/// Runs an expression with `$pool` bound to the configured database's pool.
+///
+/// ```no_run
+/// # async fn f(db: tidemill::data::Database) -> Result<(), sqlx::Error> {
+/// let n: i64 = tidemill::on_pool!(db.read(), pool => {
+///     sqlx::query_scalar("select count(*) from api_keys where role = $1").bind("admin").fetch_one(pool).await
+/// })?;
+/// # Ok(()) }
+/// ```
+#[macro_export]
+macro_rules! on_pool {
+    ($from:expr, $pool:ident => $body:expr) => {
+        match $from {
+            $crate::data::Pool::Sqlite($pool) => $body,
+        }
+    };
+}
+
+/// Runs an expression with `$conn` bound to the transaction's connection (`&mut SqliteConnection`).
+///
+/// ```no_run
+/// # async fn f(db: tidemill::data::Database) -> Result<(), sqlx::Error> {
+/// let mut tx = db.begin().await?;
+/// tidemill::on_tx!(&mut tx, conn => {
+///     sqlx::query("delete from api_keys where id = $1").bind("k").execute(conn).await
+/// })?;
+/// tx.commit().await?;
+/// # Ok(()) }
+/// ```
+#[macro_export]
+macro_rules! on_tx {
+    ($tx:expr, $conn:ident => $body:expr) => {
+        match $tx {
+            $crate::data::Tx::Sqlite(tx) => {
+                let $conn: &mut sqlx::SqliteConnection = &mut *tx;
+                $body
+            }
+        }
+    };
+}
+
+impl Database {
+    /// Opens (or makes) the SQLite file at `path`. Call [`Database::migrate`] or [`Database::check_schema`] next.
+    ///
+    /// # Errors
+    /// When the file can't be opened.
+    pub async fn open(path: &Path) -> Result<Self, DataError> {
+        let place = path.display().to_string();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = |n: u32| SqlitePoolOptions::new().max_connections(n).acquire_timeout(Duration::from_secs(10));
+        let fail = |source| DataError::Sql { place: place.clone(), source };
+        let write = pool(1).connect_with(options.clone()).await.map_err(fail)?;
+        let read = pool(READERS).connect_with(options.read_only(false)).await.map_err(fail)?;
+        Ok(Self { pools: Pools::Sqlite { read, write }, place })
+    }
+
+    /// For statements that only read.
+    pub fn read(&self) -> Pool<'_> {
+        match &self.pools {
+            Pools::Sqlite { read, .. } => Pool::Sqlite(read),
+        }
+    }
+
+    /// For single statements that write; more than one belong into [`Database::begin`].
+    pub fn write(&self) -> Pool<'_> {
+        match &self.pools {
+            Pools::Sqlite { write, .. } => Pool::Sqlite(write),
+        }
+    }
+
+    /// A transaction that may write from its first statement on.
+    ///
+    /// # Errors
+    /// When the database is not reachable.
+    pub async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        match &self.pools {
+            Pools::Sqlite { write, .. } => Ok(Tx::Sqlite(write.begin_with("begin immediate").await?)),
+        }
+    }
+
+    /// Brings the engine's tables up to date, then those of `application`.
+    ///
+    /// # Errors
+    /// When a migration fails; those before it stay.
+    pub async fn migrate(&self, application: Option<Migrator>) -> Result<(), DataError> {
+        for mut migrator in std::iter::once(engine_migrations()).chain(application) {
+            // Engine and application keep their versions in one table; each ignores the other's.
+            migrator.set_ignore_missing(true);
+            let done = match &self.pools {
+                Pools::Sqlite { write, .. } => migrator.run(write).await,
+            };
+            done.map_err(|source| DataError::Migrate { place: self.place.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the tables of an empty database; of one that has tables, only checks that they are not too old.
+    ///
+    /// # Errors
+    /// [`DataError::TooOld`] when a migration is missing.
+    pub async fn check_schema(&self, application: Option<Migrator>) -> Result<(), DataError> {
+        let applied = self.applied().await?;
+        if applied.is_empty() {
+            return self.migrate(application).await;
+        }
+        for migrator in std::iter::once(engine_migrations()).chain(application) {
+            let missing = migrator.iter().find(|m| !applied.contains(&m.version));
+            if let Some(missing) = missing {
+                let found = applied.iter().copied().filter(|v| *v < missing.version).max().unwrap_or(0);
+                return Err(DataError::TooOld { place: self.place.clone(), found, needed: missing.version });
+            }
+        }
+        Ok(())
+    }
+
+    async fn applied(&self) -> Result<Vec<i64>, DataError> {
+        let fail = |source| DataError::Migrate { place: self.place.clone(), source };
+        match &self.pools {
+            Pools::Sqlite { write, .. } => {
+                let mut conn = write.acquire().await.map_err(|e| fail(e.into()))?;
+                conn.ensure_migrations_table("_sqlx_migrations").await.map_err(fail)?;
+                let rows = conn.list_applied_migrations("_sqlx_migrations").await.map_err(fail)?;
+                Ok(rows.into_iter().map(|m| m.version).collect())
+            }
+        }
+    }
+
+    /// Closes the pools; what is under way finishes first.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+}
+
+fn engine_migrations() -> Migrator {
+    sqlx::migrate!("migrations/data/sqlite")
+}
