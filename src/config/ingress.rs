@@ -1,0 +1,1 @@
+//! The public listener and the webhook sources.
