@@ -56,7 +56,13 @@ impl Desk {
         Ok(ask.of_rest(rest, |entry| entry.id))
     }
 
-    fn store(&self) -> &Arc<dyn Store> {
+    /// The keys, for the gate; making and revoking them wants a proof and goes through the desk.
+    pub(super) fn api_keys(&self) -> &ApiKeys {
+        &self.keys
+    }
+
+    /// The store, for the metrics.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
         self.queue.store()
     }
 

@@ -26,7 +26,6 @@ const SECRET_BYTES: usize = 32;
 /// Prefix, id, `_`, secret.
 const KEY_LEN: usize = PREFIX.len() + 2 * ID_BYTES + 1 + 2 * SECRET_BYTES;
 const LAST_USED_GRAIN: Duration = Duration::from_secs(60);
-const COLUMNS: &str = "id, name, role, created_at, expires_at, last_used_at, revoked_at";
 
 /// Why a key was not made, found or accepted.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +57,13 @@ pub struct KeyId(Arc<str>);
 
 /// Text that is no key id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a key id: twelve of 0-9 and a-f")]
+#[error("`{0}` is not a key id: {allowed}", allowed = Self::ALLOWED)]
 pub struct InvalidKeyId(String);
+
+impl InvalidKeyId {
+    /// What would be accepted.
+    pub const ALLOWED: &str = "twelve of 0-9 and a-f, the middle part of a key";
+}
 
 impl FromStr for KeyId {
     type Err = InvalidKeyId;
@@ -213,10 +217,12 @@ impl ApiKeys {
     /// [`KeyError::NoSuchKey`] when there is none.
     pub async fn get(&self, id: &KeyId) -> Result<KeyRecord, KeyError> {
         let row: Option<Row> = on_pool!(self.db.read(), pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(format!("select {COLUMNS} from api_keys where id = $1")))
-                .bind(id.as_str())
-                .fetch_optional(pool)
-                .await?
+            sqlx::query_as(
+                "select id, name, role, created_at, expires_at, last_used_at, revoked_at from api_keys where id = $1",
+            )
+            .bind(id.as_str())
+            .fetch_optional(pool)
+            .await?
         });
         row.map(record).transpose()?.ok_or_else(|| KeyError::NoSuchKey(id.clone()))
     }
@@ -227,9 +233,10 @@ impl ApiKeys {
     /// When the database did not answer.
     pub async fn list(&self, after: Option<&KeyId>, limit: u32) -> Result<Vec<KeyRecord>, KeyError> {
         let rows: Vec<Row> = on_pool!(self.db.read(), pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(format!(
-                "select {COLUMNS} from api_keys where id > $1 order by id limit $2"
-            )))
+            sqlx::query_as(
+                "select id, name, role, created_at, expires_at, last_used_at, revoked_at from api_keys
+                 where id > $1 order by id limit $2",
+            )
             .bind(after.map_or("", KeyId::as_str))
             .bind(i64::from(limit))
             .fetch_all(pool)

@@ -118,7 +118,9 @@ impl Order {
         spec.correlation_id = self.correlation_id.map(Into::into);
         spec.tags = self.tags;
         match (self.delay_ms, self.run_at) {
-            (Some(delay), Some(_)) => return Err(invalid("delay_ms", delay, "either `delay_ms` or `run_at`, not both")),
+            (Some(delay), Some(_)) => {
+                return Err(invalid("delay_ms", delay, "either `delay_ms` or `run_at`, not both"));
+            }
             (Some(delay), None) => spec = spec.after(millis("delay_ms", delay)?),
             (None, Some(at)) => spec = spec.at(at),
             (None, None) => {}

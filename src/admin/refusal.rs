@@ -117,13 +117,11 @@ impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {
         match error {
             OrderError::UnknownKind { kind, known } => Self::invalid("kind", kind, format!("one of {known}")),
-            OrderError::Payload { kind, source } => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-field",
-                "A field has a value that is not allowed",
-            )
-            .detail(format!("the payload is not one of `{kind}`: {source}"))
-            .field("payload", serde_json::Value::Null, format!("what `{kind}` takes")),
+            OrderError::Payload { kind, source } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field has a value that is not allowed")
+                    .detail(format!("the payload is not one of `{kind}`: {source}"))
+                    .field("payload", serde_json::Value::Null, format!("what `{kind}` takes"))
+            }
             OrderError::TooLarge(error) => error.into(),
             OrderError::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
         }

@@ -123,7 +123,8 @@ impl Desk {
         let job = self.found(id).await?;
         let before = json!({ "state": job.state, "queue": job.queue, "kind": job.kind });
         let act = async { Ok(self.store().delete(id).await?) };
-        self.change(by.actor(), "job.delete", format!("job:{id}"), Some(before), |_: &()| Value::from("deleted"), act).await
+        self.change(by.actor(), "job.delete", format!("job:{id}"), Some(before), |_: &()| Value::from("deleted"), act)
+            .await
     }
 
     async fn found(&self, id: JobId) -> Result<JobRecord, Refusal> {
