@@ -1,10 +1,12 @@
 //! Looking: lists with filters and stable pages, and counters that equal a full list at every step.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
-use tidemill::job::{DeadReason, JobId, JobState};
-use tidemill::store::{Cursor, ListQuery, Verdict};
+use tidemill::job::{DeadReason, JobId, JobState, Priority};
+use tidemill::store::{Cursor, ListQuery, StoreError, Verdict};
 
 use super::rig::{LEASE, MS, Rig, complete, fail_for, job, named, settings, work};
 
@@ -16,7 +18,7 @@ async fn ids(rig: &Rig, query: ListQuery) -> Vec<JobId> {
     rig.list(query).await.into_iter().map(|j| j.id).collect()
 }
 
-pub(crate) async fn a_list_is_newest_first_and_filtered(rig: &mut Rig) {
+pub(crate) async fn a_list_is_filtered(rig: &mut Rig) {
     rig.store.declare_queues(vec![settings("other")]).await.expect("declare");
     let a = rig.put(job()).await;
     let b = rig.put(job().tenant("t1").after(MS)).await;
@@ -24,9 +26,9 @@ pub(crate) async fn a_list_is_newest_first_and_filtered(rig: &mut Rig) {
     let mut kind = job().tenant("t1");
     kind.kind = "other.kind".into();
     let d = rig.put(kind).await;
-    assert_eq!(ids(rig, first(0)).await, [d, c, b, a]);
+    assert_eq!(ids(rig, first(0)).await, [d, c, b, a], "newest first");
     assert_eq!(ids(rig, ListQuery { queue: Some(work()), ..first(2) }).await, [d, b, a]);
-    assert_eq!(ids(rig, ListQuery { state: Some(JobState::Ready), ..first(2) }).await, [d, c, a]);
+    assert_eq!(ids(rig, ListQuery { state: Some(JobState::Ready), ..first(2) }).await, [a, c, d]);
     assert_eq!(ids(rig, ListQuery { kind: Some("test.job".into()), ..first(2) }).await, [c, b, a]);
     assert_eq!(ids(rig, ListQuery { tenant: Some("t1".into()), ..first(2) }).await, [d, b]);
     let all = ListQuery {
@@ -37,7 +39,44 @@ pub(crate) async fn a_list_is_newest_first_and_filtered(rig: &mut Rig) {
         ..first(2)
     };
     assert_eq!(ids(rig, all).await, [b]);
-    assert!(ids(rig, ListQuery { queue: Some(named("nowhere")), ..first(2) }).await.is_empty());
+}
+
+pub(crate) async fn a_list_of_an_unknown_queue_says_so(rig: &mut Rig) {
+    for state in [None, Some(JobState::Dead)] {
+        let page = rig.store.list(ListQuery { queue: Some(named("nowhere")), state, ..first(2) }).await;
+        assert!(matches!(&page, Err(StoreError::NoSuchQueue(q)) if *q == named("nowhere")), "{page:?}");
+    }
+}
+
+pub(crate) async fn each_state_is_listed_in_the_order_that_suits_it(rig: &mut Rig) {
+    let of = |state| ListQuery { state: Some(state), ..first(2) };
+    let (late, soon) = (rig.put(job().after(MS * 20)).await, rig.put(job().after(MS * 10)).await);
+    assert_eq!(ids(rig, of(JobState::Scheduled)).await, [soon, late], "as they fall due");
+    let normal = rig.put(job()).await;
+    let (urgent, normal2) = (rig.put(job().priority(Priority::FIRST)).await, rig.put(job()).await);
+    let last = rig.put(job().priority(Priority::LAST)).await;
+    assert_eq!(ids(rig, of(JobState::Ready)).await, [urgent, normal, normal2, last], "as they will run");
+    let worker = rig.worker().await;
+    let claimed = rig.claim(worker, 3).await;
+    assert_eq!(ids(rig, of(JobState::Running)).await, [normal2, urgent, normal], "newest first");
+    for claimed in claimed.into_iter().rev() {
+        rig.clock.advance(MS);
+        rig.settle(claimed, complete()).await;
+    }
+    assert_eq!(ids(rig, of(JobState::Completed)).await, [urgent, normal, normal2], "the last one finished first");
+}
+
+pub(crate) async fn readers_that_go_away_take_no_place_with_them(rig: &mut Rig) {
+    // Enough that a read is still under way when the next begins.
+    rig.store.enqueue((0..500).map(|_| rig.new_job(job())).collect()).await.expect("enqueue");
+    for _ in 0..10 {
+        let mut reads: Vec<_> = (0..8).map(|_| rig.store.list(first(200))).collect();
+        for read in &mut reads {
+            poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx).is_ready())).await;
+        }
+        drop(reads);
+        rig.store.list(first(0)).await.expect("the next one reads");
+    }
 }
 
 pub(crate) async fn a_page_holds_no_more_than_its_limit_and_the_last_says_so(rig: &mut Rig) {
@@ -143,8 +182,7 @@ pub(crate) async fn the_oldest_ready_job_is_measured_from_its_due_time(rig: &mut
     rig.clock.advance(MS * 100);
     assert_eq!(rig.counts(&work()).await.oldest_ready_ms, None, "not ready before it is promoted");
     rig.promote().await;
-    let last = tidemill::job::Priority::LAST;
-    rig.put(job().priority(last)).await;
+    rig.put(job().priority(Priority::LAST)).await;
     rig.clock.advance(MS * 7);
     assert_eq!(rig.counts(&work()).await.oldest_ready_ms, Some(67));
     let worker = rig.worker().await;

@@ -151,7 +151,10 @@ macro_rules! conformance {
                 unknown_queues_and_jobs_are_named
             }
             rules! { $make, listing:
-                a_list_is_newest_first_and_filtered
+                a_list_is_filtered
+                a_list_of_an_unknown_queue_says_so
+                each_state_is_listed_in_the_order_that_suits_it
+                readers_that_go_away_take_no_place_with_them
                 a_page_holds_no_more_than_its_limit_and_the_last_says_so
                 pages_stay_true_while_jobs_come_and_go
                 a_cursor_that_is_none_is_refused
