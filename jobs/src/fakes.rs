@@ -1,0 +1,1 @@
+//! The outside systems, on loopback.
