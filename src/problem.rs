@@ -231,12 +231,12 @@ pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Ro
 }
 
 /// A path that leads nowhere.
-async fn unknown_route(method: Method, uri: Uri) -> Problem {
+pub(crate) async fn unknown_route(method: Method, uri: Uri) -> Problem {
     Problem::not_found(format!("nothing is served at {method} {}", clip_text(uri.path())))
 }
 
 /// A known path, another method. axum adds `Allow`.
-async fn unknown_method(method: Method, uri: Uri) -> Problem {
+pub(crate) async fn unknown_method(method: Method, uri: Uri) -> Problem {
     let title = "The path is known, the method is not";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title)
         .detail(format!("{} does not answer {method}; the header `{ALLOW}` has what it does", clip_text(uri.path())))
