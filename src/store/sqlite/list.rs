@@ -125,7 +125,7 @@ fn look_at(
     };
     let sql = format!(
         "select {place}, j.seq,
-                (?5 is null or j.kind = ?5) and (?6 is null or j.tenant = ?6)
+                (?5 is null or j.kind = ?5) and (?6 is null or j.tenant is ?6)
                 and (?7 is null or j.queue = (select id from queues where name = ?7))
          from jobs j where {index} and (?1 is not null or ?2 is not null or true) and (?8 is null or true)
          order by {order} limit ?9"
