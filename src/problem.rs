@@ -7,11 +7,11 @@
 mod convert;
 mod extract;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -27,30 +27,34 @@ static UNEXPECTED: AtomicU64 = AtomicU64::new(0);
 
 /// One error, as the client sees it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Problem {
+#[serde(transparent)]
+pub struct Problem(Box<Told>);
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Told {
     /// Which sort of problem, `urn:tidemill:problem:…`: for programs, stays the same.
     #[serde(rename = "type")]
-    pub kind: Cow<'static, str>,
+    kind: String,
     /// The sort in words.
-    pub title: Cow<'static, str>,
+    title: &'static str,
     /// The HTTP status.
     #[serde(serialize_with = "as_number")]
-    pub status: StatusCode,
+    status: StatusCode,
     /// What is wrong this time, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    detail: Option<String>,
     /// What identifies this occurrence, `urn:tidemill:error:…`; the log has the same id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    instance: Option<String>,
     /// The field to blame: a path into the body, or a parameter's or header's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    field: Option<String>,
     /// What it was.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub value: Option<Value>,
+    value: Option<Value>,
     /// What it may be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub allowed: Option<String>,
+    allowed: Option<String>,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -58,9 +62,9 @@ pub struct Problem {
 impl Problem {
     /// A problem of a sort that has no constructor here. `slug` becomes the type, `title` says it in words.
     pub fn new(status: StatusCode, slug: &str, title: &'static str) -> Self {
-        Self {
-            kind: format!("urn:tidemill:problem:{slug}").into(),
-            title: title.into(),
+        Self(Box::new(Told {
+            kind: format!("urn:tidemill:problem:{slug}"),
+            title,
             status,
             detail: None,
             instance: None,
@@ -68,7 +72,12 @@ impl Problem {
             value: None,
             allowed: None,
             headers: Vec::new(),
-        }
+        }))
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status
     }
 
     /// 400: the request can't be understood at all.
@@ -152,33 +161,33 @@ impl Problem {
         tracing::error!(error.id = id, error = format!("{error:#}"), "a request failed unexpectedly");
         let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unexpected", "Something failed on our side")
             .detail(format!("the log has the reason under {id}"));
-        problem.instance = Some(format!("urn:tidemill:error:{id}"));
+        problem.0.instance = Some(format!("urn:tidemill:error:{id}"));
         problem
     }
 
     /// With this text.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// With the field to blame, its value, and what it may be.
     #[must_use]
     pub fn field(mut self, field: impl Into<String>, value: impl Into<Value>, allowed: impl Into<String>) -> Self {
-        (self.field, self.value) = (Some(field.into()), Some(clip(value.into())));
+        (self.0.field, self.0.value) = (Some(field.into()), Some(clip(value.into())));
         self.allow(allowed)
     }
 
     /// With one more header on the reply.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
     fn allow(mut self, allowed: impl Into<String>) -> Self {
-        self.allowed = Some(allowed.into());
+        self.0.allowed = Some(allowed.into());
         self
     }
 
@@ -197,11 +206,11 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // Serialising strings and numbers can't fail; an empty body would still carry the status.
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        let mut response = (self.0.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for (name, value) in self.headers {
+        for (name, value) in self.0.headers {
             headers.insert(name, value);
         }
         response
@@ -210,19 +219,24 @@ impl IntoResponse for Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.status, self.detail.as_deref().unwrap_or(&self.title))
+        write!(f, "{}: {}", self.0.status, self.0.detail.as_deref().unwrap_or(self.0.title))
     }
 }
 
 impl std::error::Error for Problem {}
 
-/// The fallback of every router: a path that leads nowhere.
-pub async fn unknown_route(method: Method, uri: Uri) -> Problem {
+/// Gives a router replies in this shape for unknown paths (404) and methods (405).
+pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.fallback(unknown_route).method_not_allowed_fallback(unknown_method)
+}
+
+/// A path that leads nowhere.
+pub(crate) async fn unknown_route(method: Method, uri: Uri) -> Problem {
     Problem::not_found(format!("nothing is served at {method} {}", clip_text(uri.path())))
 }
 
-/// The fallback of every router: a known path, another method. axum adds `Allow`.
-pub async fn unknown_method(method: Method, uri: Uri) -> Problem {
+/// A known path, another method. axum adds `Allow`.
+pub(crate) async fn unknown_method(method: Method, uri: Uri) -> Problem {
     let title = "The path is known, the method is not";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title)
         .detail(format!("{} does not answer {method}; the header `{ALLOW}` has what it does", clip_text(uri.path())))

@@ -74,7 +74,7 @@ impl From<InvalidCursor> for Problem {
     fn from(error: InvalidCursor) -> Self {
         let title = "A field has a value that is not allowed";
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", title).detail(error.to_string());
-        problem.field = Some("cursor".to_owned());
+        problem.0.field = Some("cursor".to_owned());
         problem.allow("the `next` of a page, or nothing to start")
     }
 }

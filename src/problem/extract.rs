@@ -95,19 +95,20 @@ fn malformed(error: &serde_json::Error) -> Problem {
 /// serde's message has the shape `…, expected …` or ``unknown field `x`, expected one of …``.
 fn refused(field: String, message: &str, value: Option<Value>) -> Problem {
     let message = message.split(" at line ").next().unwrap_or(message);
-    // An unknown or missing field is named in the message alone; the path ends at the object around it.
+    // An unknown or missing field is named in the message; the path may end there or at the object around it.
     let inner = ["unknown field `", "missing field `"].iter().find_map(|p| message.strip_prefix(p)?.split('`').next());
     let (field, value) = match inner {
-        Some(name) if field == "body" || field == "query" || field.ends_with(name) => (name.to_owned(), None),
+        Some(name) if field == "body" || field == "query" => (name.to_owned(), None),
+        Some(name) if field.split('.').next_back() == Some(name) => (field, None),
         Some(name) => (format!("{field}.{name}"), None),
         None => (field, value),
     };
     let title = "A field has a value that is not allowed";
     let mut problem =
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", title).detail(format!("`{field}`: {message}"));
-    problem.field = Some(field);
-    problem.value = value.map(super::clip);
-    problem.allowed = message.split_once("expected ").map(|(_, allowed)| allowed.to_owned());
+    problem.0.field = Some(field);
+    problem.0.value = value.map(super::clip);
+    problem.0.allowed = message.split_once("expected ").map(|(_, allowed)| allowed.to_owned());
     problem
 }
 

@@ -1,1 +1,4 @@
-//! In the making.
+//! The public listener and the webhooks that come in through it.
+
+mod listener;
+mod wire;
