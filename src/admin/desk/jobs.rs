@@ -8,7 +8,7 @@ use super::Desk;
 use crate::admin::order::Order;
 use crate::admin::page::Paged;
 use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
-use crate::job::{JobId, JobRecord, JobState};
+use crate::job::{JobId, JobRecord, JobState, QueueName};
 use crate::store::{Cancel, Enqueued, ListQuery, LogLine, RetryDead, StoreError, WhyNot};
 
 /// One job with everything an operator asks next.
@@ -34,11 +34,14 @@ pub struct Ordered {
 }
 
 impl Desk {
-    /// A page of jobs, newest first, without payloads and results.
+    /// A page of jobs in the store's order, without payloads and results.
     ///
     /// # Errors
-    /// When the store did not answer.
+    /// When the filter names a queue that there is not, or the store did not answer.
     pub async fn jobs(&self, _by: &May<impl AtLeast<Viewer>>, query: ListQuery) -> Result<Paged<JobRecord>, Refusal> {
+        if let Some(queue) = &query.queue {
+            self.known(queue).await?;
+        }
         let page = self.store().list(query).await?;
         Ok(Paged {
             items: page.jobs.into_iter().map(without_content).collect(),
@@ -125,6 +128,15 @@ impl Desk {
         let act = async { Ok(self.store().delete(id).await?) };
         self.change(by.actor(), "job.delete", format!("job:{id}"), Some(before), |_: &()| Value::from("deleted"), act)
             .await
+    }
+
+    async fn known(&self, queue: &QueueName) -> Result<(), Refusal> {
+        let all = self.store().counts().await?.queues;
+        if all.iter().any(|q| q.queue == *queue) {
+            return Ok(());
+        }
+        let allowed = all.iter().map(|q| q.queue.as_str()).collect::<Vec<_>>().join(", ");
+        Err(Refusal::Invalid { field: "queue", value: queue.to_string(), allowed })
     }
 
     async fn found(&self, id: JobId) -> Result<JobRecord, Refusal> {

@@ -49,7 +49,7 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Post, "/api/v1/queues/{queue}/pause", "Give out no more jobs", queues::pause),
         keyed(Post, "/api/v1/queues/{queue}/resume", "Give them out again", queues::resume),
         keyed(Post, "/api/v1/queues/{queue}/purge", "Cancel all waiting jobs", queues::purge),
-        keyed(Get, "/api/v1/jobs", "Jobs, newest first", jobs::list),
+        keyed(Get, "/api/v1/jobs", "Jobs by queue, state, kind, tenant", jobs::list),
         keyed(Post, "/api/v1/jobs", "Enqueue a job", jobs::order),
         keyed(Get, "/api/v1/jobs/{id}", "One job, its log, and why it is not running", jobs::show),
         keyed(Post, "/api/v1/jobs/{id}/retry", "Run a dead or scheduled job now", jobs::retry),
