@@ -1,3 +1,4 @@
 //! Schedules: due times against independent walkers, and schedulers on a real store.
 
 mod clock_changes;
+mod walker;
