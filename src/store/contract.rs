@@ -268,7 +268,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Keeps up to [`BATCH_MAX`](super::BATCH_MAX) jobs: all of the batch or, on an error, none. Durable when it returns.
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError>;
 
-    /// Hands out up to `n` ready jobs of `queue`, first priority, then the order of arrival. With none it waits up to
+    /// Hands out up to `n` ready jobs of `queue`, first priority, then what has
+    /// been due longest, then the order of arrival. With none it waits up to
     /// `wait` for one. A caller that drops the call loses nothing: what was claimed for it is handed back.
     async fn claim(
         &self,
@@ -399,7 +400,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Gives a reserved key up without a reply, so that the next request may try.
     async fn forget(&self, scope: &str, key: &str) -> Result<(), StoreError>;
 
-    /// The shared state of a breaker.
+    /// The shared state of a breaker. After the cooldown the first to ask is told [`BreakerState::HalfOpen`] and is the
+    /// probe; everybody else sees it open until the probe has reported.
     async fn breaker(&self, name: &str) -> Result<BreakerState, StoreError>;
 
     /// Reports a call's end to a breaker and answers its new state.
@@ -411,6 +413,6 @@ pub trait Store: Debug + Send + Sync + 'static {
         cooldown: Duration,
     ) -> Result<BreakerState, StoreError>;
 
-    /// Closes a breaker by hand.
+    /// Closes a breaker by hand; a closed one stays closed.
     async fn breaker_reset(&self, name: &str) -> Result<(), StoreError>;
 }

@@ -28,7 +28,8 @@ pub struct ListQuery {
     pub limit: u32,
 }
 
-/// A page of jobs, newest first.
+/// A page of jobs in the order that suits the state asked for: `ready` and `scheduled` as they will run, all others and
+/// "any state" newest first.
 ///
 /// A page may hold fewer jobs than the limit, even none, and still have a `next`: a filter looks at a bounded
 /// number of rows for each page.
@@ -43,8 +44,16 @@ pub struct Page {
 /// A place in a list: opaque text that stays valid while jobs come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Go on below this position.
-    pub(super) below: i64,
+    /// Go on after this place.
+    pub(super) after: Place,
+}
+
+/// Where a job stands in a list's order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) major: i64,
+    pub(super) minor: i64,
+    pub(super) seq: i64,
 }
 
 /// A cursor that no page gave out.
@@ -52,10 +61,15 @@ pub struct Cursor {
 #[error("`{0}` is not a cursor; pass back `next` of the page before, or leave it out to start")]
 pub struct InvalidCursor(String);
 
+/// Tells our cursors from other base64.
+const CURSOR_MARK: &[u8] = b"tm1";
+
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = *b"c0000000000";
-        bytes[3..].copy_from_slice(&self.below.to_be_bytes());
+        let mut bytes = CURSOR_MARK.to_vec();
+        for part in [self.after.major, self.after.minor, self.after.seq] {
+            bytes.extend(part.to_be_bytes());
+        }
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -66,8 +80,11 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let invalid = || InvalidCursor(text.chars().take(80).collect());
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid())?;
-        let position = bytes.strip_prefix(b"c00").ok_or_else(invalid)?;
-        Ok(Self { below: i64::from_be_bytes(position.try_into().map_err(|_| invalid())?) })
+        let parts = bytes.strip_prefix(CURSOR_MARK).filter(|parts| parts.len() == 24).ok_or_else(invalid)?;
+        let part = |n: usize| parts[n * 8..].first_chunk().map(|part| i64::from_be_bytes(*part)).ok_or_else(invalid);
+        let after = Place { major: part(0)?, minor: part(1)?, seq: part(2)? };
+        // The lowest number can't be negated; no page gives it out.
+        if [after.major, after.minor, after.seq].contains(&i64::MIN) { Err(invalid()) } else { Ok(Self { after }) }
     }
 }
 

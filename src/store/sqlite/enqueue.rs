@@ -1,0 +1,116 @@
+//! `enqueue`: new rows, or the job that was there.
+
+use rusqlite::OptionalExtension;
+
+use super::failure::During;
+use super::txn::Txn;
+use crate::job::{JobId, JobState};
+use crate::store::{Enqueued, NewJob, StoreError};
+
+/// Keeps one job unless one with its id or unique key is there.
+pub(super) fn enqueue(txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
+    let spec = &job.spec;
+    let queue = txn.queue(&spec.queue)?;
+    if let Some(holder) = key_holder(txn, job)? {
+        return Ok(Enqueued::Duplicate(holder));
+    }
+    let run_at = spec.run_at.resolve(txn.now);
+    let state = if run_at > txn.now { JobState::Scheduled } else { JobState::Ready };
+    let tags = if spec.tags.is_empty() { None } else { Some(json(&spec.tags)?) };
+    let rows = txn
+        .sql(
+            "insert into jobs (id, queue, state, priority, run_at, max_attempts, timeout_ms, created_at, kind,
+                enqueued_by, payload, tenant, unique_key, correlation_id, traceparent, tags)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             on conflict (id) do nothing",
+        )?
+        .execute(rusqlite::params![
+            job.id.as_bytes(),
+            queue.0,
+            state.as_str(),
+            spec.priority.get(),
+            run_at.as_ms(),
+            spec.max_attempts,
+            i64::try_from(spec.timeout.as_millis()).unwrap_or(i64::MAX),
+            txn.now.as_ms(),
+            &*spec.kind,
+            &*spec.enqueued_by,
+            &*spec.payload,
+            spec.tenant.as_deref(),
+            spec.unique.as_ref().map(|unique| &*unique.key),
+            spec.correlation_id.as_deref(),
+            spec.traceparent.as_deref(),
+            tags,
+        ])
+        .during("insert a job")?;
+    if rows == 0 {
+        return Ok(Enqueued::Duplicate(job.id));
+    }
+    hold_key(txn, job)?;
+    txn.count(queue, None, Some(state));
+    if state == JobState::Scheduled {
+        txn.scheduled(run_at);
+    }
+    Ok(Enqueued::Inserted(job.id))
+}
+
+/// Who has the unique key of `job`; none when it has no key or the key is free.
+fn key_holder(txn: &Txn<'_>, job: &NewJob) -> Result<Option<JobId>, StoreError> {
+    let Some(unique) = &job.spec.unique else { return Ok(None) };
+    txn.sql("select job from unique_keys where key = ?1 and (live = 1 or keep_until > ?2)")?
+        .query_row((&*unique.key, txn.now.as_ms()), |row| row.get(0).map(JobId::from_bytes))
+        .optional()
+        .during("look a unique key up")
+}
+
+fn hold_key(txn: &Txn<'_>, job: &NewJob) -> Result<(), StoreError> {
+    let Some(unique) = &job.spec.unique else { return Ok(()) };
+    // A row that is there has run out, or key_holder would have found it.
+    txn.sql(
+        "insert into unique_keys (key, job, live, keep_until) values (?1, ?2, 1, ?3)
+         on conflict (key) do update set job = excluded.job, live = 1, keep_until = excluded.keep_until",
+    )?
+    .execute((&*unique.key, job.id.as_bytes(), txn.now.after(unique.keep_for).as_ms()))
+    .during("hold a unique key")?;
+    Ok(())
+}
+
+/// Lets the key of a job that has finished go, unless its window still keeps it.
+pub(super) fn release_key(txn: &Txn<'_>, key: Option<&str>, job: JobId) -> Result<(), StoreError> {
+    let Some(key) = key else { return Ok(()) };
+    let kept = txn
+        .sql("update unique_keys set live = 0 where key = ?1 and job = ?2 and keep_until > ?3")?
+        .execute((key, job.as_bytes(), txn.now.as_ms()))
+        .during("keep a unique key for its window")?;
+    if kept == 0 {
+        // Zero rows here too means that another job has taken the key over, which is theirs now.
+        txn.sql("delete from unique_keys where key = ?1 and job = ?2")?
+            .execute((key, job.as_bytes()))
+            .during("release a unique key")?;
+    }
+    Ok(())
+}
+
+/// Takes the key of a job that lives again; `Err(holder)` when another has it.
+pub(super) fn retake_key(txn: &Txn<'_>, key: &str, job: JobId) -> Result<Result<(), JobId>, StoreError> {
+    let holder: Option<JobId> = txn
+        .sql("select job from unique_keys where key = ?1 and (live = 1 or keep_until > ?2)")?
+        .query_row((key, txn.now.as_ms()), |row| row.get(0).map(JobId::from_bytes))
+        .optional()
+        .during("look a unique key up")?;
+    if let Some(holder) = holder.filter(|holder| *holder != job) {
+        return Ok(Err(holder));
+    }
+    txn.sql(
+        "insert into unique_keys (key, job, live, keep_until) values (?1, ?2, 1, ?3)
+         on conflict (key) do update set job = excluded.job, live = 1",
+    )?
+    .execute((key, job.as_bytes(), txn.now.as_ms()))
+    .during("retake a unique key")?;
+    Ok(Ok(()))
+}
+
+pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value)
+        .map_err(|e| StoreError::Corrupt { place: "a value to be kept".into(), detail: e.to_string() })
+}

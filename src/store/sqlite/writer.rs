@@ -1,0 +1,407 @@
+//! The one writer: a thread that gathers what callers want written and commits it together.
+//!
+//! Owns the writing connection. Every operation runs inside a savepoint of one `BEGIN IMMEDIATE` transaction, so one
+//! that fails takes nothing else along, and one fsync serves them all. Nobody is answered before the commit.
+//! Claims that find nothing are parked here: an enqueue serves them in its own transaction, so that an idle worker
+//! starts a new job without another round trip.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::claim::{self, ClaimRequest};
+use super::failure::During;
+use super::txn::{Effects, QueueNames, Rules, Txn};
+use crate::clock::{Clock, Timestamp};
+use crate::store::{Claimed, StoreError, Verdict};
+
+/// Callers waiting beyond this wait for a place, not in memory.
+const PLACES: usize = 4_096;
+/// Operations in one transaction.
+const GROUP_MAX: usize = 256;
+/// How often parked claims look for what other processes wrote.
+const OUTSIDE_CHECK: Duration = Duration::from_millis(100);
+
+/// An operation that waits to be written.
+trait Operation: Send {
+    /// Does it. On an error the savepoint takes back what it did.
+    fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
+    /// Answers the caller: the result, or why the commit failed.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Closure<F, T> {
+    work: Option<F>,
+    result: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+    /// None for what the writer asks of itself.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<F, T> Operation for Closure<F, T>
+where
+    F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let result = work(txn);
+        let done = result.as_ref().map(drop).map_err(Clone::clone);
+        self.result = Some(result);
+        done
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let result = match (committed, self.result) {
+            (Err(e), _) => Err(e),
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => {
+                Err(StoreError::Unavailable { step: "write", detail: "the operation did not run".into() })
+            }
+        };
+        // A caller that went away has its answer in the store.
+        drop(self.reply.send(result));
+    }
+}
+
+struct Parked {
+    request: ClaimRequest,
+    until: Instant,
+    reply: oneshot::Sender<Result<Vec<Claimed>, StoreError>>,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Message {
+    Operation(Box<dyn Operation>),
+    Claim(Parked),
+    Stop,
+}
+
+/// The writer's handle: hands operations over and waits for their commit.
+#[derive(Debug)]
+pub(super) struct Writer {
+    sender: Sender<Message>,
+    places: Arc<Semaphore>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread. `due` rings when something was scheduled.
+    pub(super) fn start(conn: Connection, clock: Clock, rules: Rules, due: Arc<Notify>) -> Result<Self, StoreError> {
+        let (sender, receiver) = channel();
+        let thread = std::thread::Builder::new().name("tidemill-writer".into());
+        let loopback = sender.clone();
+        let thread = thread
+            .spawn(move || {
+                let mut writing = Writing {
+                    conn: &conn,
+                    clock,
+                    rules,
+                    due,
+                    loopback,
+                    queues: QueueNames::default(),
+                    parked: Vec::new(),
+                    healthy_since: Timestamp::from_ms(i64::MIN),
+                    failing: false,
+                    fatal: None,
+                };
+                writing.run(&receiver);
+            })
+            .map_err(|e| StoreError::Unavailable { step: "start the writer thread", detail: e.to_string() })?;
+        Ok(Self { sender, places: Arc::new(Semaphore::new(PLACES)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs `work` in the next transaction and answers after its commit.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let place = self.place().await?;
+        let operation = Closure { work: Some(work), result: None, reply, _place: Some(place) };
+        self.send(Message::Operation(Box::new(operation)))?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Claims, waiting up to `wait` for something to claim.
+    pub(super) async fn claim(&self, request: ClaimRequest, wait: Duration) -> Result<Vec<Claimed>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let place = self.place().await?;
+        self.send(Message::Claim(Parked { request, until: Instant::now() + wait, reply, _place: place }))?;
+        let mut awaited = Awaited { writer: self, answer };
+        (&mut awaited.answer).await.map_err(|_| stopped())?
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        Arc::clone(&self.places).acquire_owned().await.map_err(|_| stopped())
+    }
+
+    fn send(&self, message: Message) -> Result<(), StoreError> {
+        self.sender.send(message).map_err(|_| stopped())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // What was handed over before this is written first.
+        drop(self.sender.send(Message::Stop));
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            drop(thread.join());
+        }
+    }
+}
+
+/// A claim's answer that is on its way. Dropped before it was read, it hands back the jobs that came meanwhile.
+struct Awaited<'a> {
+    writer: &'a Writer,
+    answer: oneshot::Receiver<Result<Vec<Claimed>, StoreError>>,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        // Without an answer here the writer finds the channel closed and hands the jobs back itself.
+        if let Ok(Ok(orphans)) = self.answer.try_recv()
+            && !orphans.is_empty()
+        {
+            drop(self.writer.send(give_back(orphans)));
+        }
+    }
+}
+
+/// Releases jobs that nobody took.
+fn give_back(orphans: Vec<Claimed>) -> Message {
+    let (reply, _) = oneshot::channel();
+    let work = move |txn: &mut Txn<'_>| {
+        for orphan in &orphans {
+            super::settle::settle_one(txn, orphan.lease.token(), &Verdict::Release)?;
+        }
+        Ok(())
+    };
+    Message::Operation(Box::new(Closure { work: Some(work), result: None, reply, _place: None }))
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable { step: "reach the writer", detail: "the store was closed".into() }
+}
+
+struct Writing<'a> {
+    conn: &'a Connection,
+    clock: Clock,
+    rules: Rules,
+    due: Arc<Notify>,
+    loopback: Sender<Message>,
+    queues: QueueNames,
+    parked: Vec<Parked>,
+    healthy_since: Timestamp,
+    failing: bool,
+    fatal: Option<StoreError>,
+}
+
+impl Writing<'_> {
+    fn run(&mut self, receiver: &Receiver<Message>) {
+        loop {
+            let Some(first) = self.next(receiver) else { return };
+            let (mut operations, mut stop) = (Vec::new(), false);
+            let mut message = first;
+            while let Some(next) = message.take() {
+                match next {
+                    Message::Operation(operation) => operations.push(operation),
+                    Message::Claim(claim) => self.parked.push(claim),
+                    Message::Stop => stop = true,
+                }
+                if operations.len() < GROUP_MAX {
+                    message = receiver.try_recv().ok();
+                }
+            }
+            self.round(operations);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// The first message of a group; `Some(None)` when only parked claims want another look.
+    fn next(&mut self, receiver: &Receiver<Message>) -> Option<Option<Message>> {
+        if self.parked.is_empty() {
+            return receiver.recv().ok().map(Some);
+        }
+        let nearest = self.parked.iter().map(|p| p.until).min();
+        let wait = nearest.map_or(OUTSIDE_CHECK, |until| until.saturating_duration_since(Instant::now()));
+        match receiver.recv_timeout(wait.min(OUTSIDE_CHECK)) {
+            Ok(message) => Some(Some(message)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn round(&mut self, mut operations: Vec<Box<dyn Operation>>) {
+        if let Some(fatal) = &self.fatal {
+            for operation in operations {
+                operation.answer(Err(fatal.clone()));
+            }
+            for parked in self.parked.drain(..) {
+                drop(parked.reply.send(Err(fatal.clone())));
+            }
+            return;
+        }
+        self.parked.retain(|parked| !parked.reply.is_closed());
+        if operations.is_empty() && !self.may_serve_parked() {
+            self.expire_parked();
+            return;
+        }
+        let outcome = self.transact(&mut operations);
+        self.note_health(outcome.as_ref().err());
+        match outcome {
+            Ok((answers, served, effects)) => {
+                for (operation, answer) in operations.into_iter().zip(answers) {
+                    operation.answer(answer);
+                }
+                for (parked, claimed) in served {
+                    self.deliver(parked, claimed);
+                }
+                if effects.earliest.is_some() {
+                    self.due.notify_waiters();
+                    self.due.notify_one();
+                }
+            }
+            Err(e) => {
+                // A queue that was declared in the failed transaction is not there.
+                self.queues = QueueNames::default();
+                for operation in operations {
+                    operation.answer(Err(e.clone()));
+                }
+            }
+        }
+        self.expire_parked();
+    }
+
+    /// One transaction: the operations, then the claims that can be served now.
+    #[expect(clippy::type_complexity, reason = "used once, right above")]
+    fn transact(
+        &mut self,
+        operations: &mut [Box<dyn Operation>],
+    ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>, Effects), StoreError>
+    {
+        self.conn.execute_batch("begin immediate").during("begin a transaction")?;
+        let mut txn = Txn {
+            conn: self.conn,
+            now: self.clock.now(),
+            rules: self.rules,
+            healthy_since: self.healthy_since,
+            queues: &mut self.queues,
+            effects: Effects::default(),
+        };
+        let body = Self::body(&mut txn, operations, &mut self.parked);
+        let effects = txn.effects;
+        let done = body.and_then(|(answers, served)| match self.conn.execute_batch("commit").during("commit") {
+            Ok(()) => Ok((answers, served, effects)),
+            Err(e) => {
+                self.parked.extend(served.into_iter().map(|(parked, _)| parked));
+                Err(e)
+            }
+        });
+        if done.is_err() && !self.conn.is_autocommit() {
+            // Nothing of the group was answered yet; all of it is told why.
+            drop(self.conn.execute_batch("rollback"));
+        }
+        done
+    }
+
+    #[expect(clippy::type_complexity, reason = "used once, right above")]
+    fn body(
+        txn: &mut Txn<'_>,
+        operations: &mut [Box<dyn Operation>],
+        parked: &mut Vec<Parked>,
+    ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>), StoreError> {
+        let mut answers = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let effects = txn.effects.clone();
+            txn.sql("savepoint operation")?.execute([]).during("set a savepoint")?;
+            let done = operation.apply(txn);
+            if let Err(e) = &done {
+                // SQLite takes the whole transaction back by itself on some errors (a full disk, for one).
+                if txn.conn.is_autocommit() || matches!(e, StoreError::Fatal { .. }) {
+                    return Err(e.clone());
+                }
+                txn.effects = effects;
+                txn.sql("rollback to operation")?.execute([]).during("roll an operation back")?;
+            }
+            txn.sql("release operation")?.execute([]).during("release a savepoint")?;
+            answers.push(done);
+        }
+        let mut served = Vec::new();
+        let mut waiting = Vec::with_capacity(parked.len());
+        let mut failed = None;
+        for claim in parked.drain(..) {
+            if failed.is_some() || claim.reply.is_closed() {
+                waiting.push(claim);
+                continue;
+            }
+            match claim::claim(txn, &claim.request) {
+                Ok(jobs) if jobs.is_empty() => waiting.push(claim),
+                Ok(jobs) => served.push((claim, Ok(jobs))),
+                Err(e @ (StoreError::DeadIncarnation(_) | StoreError::NoSuchQueue(_) | StoreError::Corrupt { .. })) => {
+                    served.push((claim, Err(e)));
+                }
+                Err(e) => {
+                    failed = Some(e);
+                    waiting.push(claim);
+                }
+            }
+        }
+        let done = match failed {
+            None => txn.flush(),
+            Some(e) => Err(e),
+        };
+        if let Err(e) = done {
+            waiting.extend(served.into_iter().map(|(claim, _)| claim));
+            *parked = waiting;
+            return Err(e);
+        }
+        *parked = waiting;
+        Ok((answers, served))
+    }
+
+    /// Cheap look before a transaction is begun for parked claims alone.
+    fn may_serve_parked(&self) -> bool {
+        self.parked.iter().any(|parked| claim::may_claim(self.conn, &parked.request))
+    }
+
+    fn expire_parked(&mut self) {
+        let now = Instant::now();
+        for parked in self.parked.extract_if(.., |parked| parked.until <= now) {
+            drop(parked.reply.send(Ok(Vec::new())));
+        }
+    }
+
+    /// Gives a claim its jobs; when the caller has gone, gives the jobs back.
+    fn deliver(&self, parked: Parked, claimed: Result<Vec<Claimed>, StoreError>) {
+        let Err(Ok(orphans)) = parked.reply.send(claimed) else { return };
+        // The loop that reads this is ours and still running.
+        drop(self.loopback.send(give_back(orphans)));
+    }
+
+    /// After a gap in writing, leases get their full length again before anybody is judged dead.
+    fn note_health(&mut self, error: Option<&StoreError>) {
+        match error {
+            None => {
+                if std::mem::take(&mut self.failing) {
+                    self.healthy_since = self.clock.now();
+                }
+            }
+            Some(e) => {
+                self.failing = true;
+                if matches!(e, StoreError::Fatal { .. }) {
+                    self.fatal = Some(e.clone());
+                }
+            }
+        }
+    }
+}
