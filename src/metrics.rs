@@ -45,3 +45,7 @@ pub const DELIVERY_SECONDS: &str = "tidemill_delivery_seconds";
 pub const SCHEDULE_TICKS: &str = "tidemill_schedule_ticks_total";
 /// Seconds by which the last fire of a schedule was late. Label: `schedule`.
 pub const SCHEDULE_LATE_SECONDS: &str = "tidemill_schedule_late_seconds";
+/// Requests to the operators' listener that were not let in. Label: `reason` (`no_key`, `wrong_key`, `limited`, `role`).
+pub const AUTH_REFUSED: &str = "tidemill_auth_refused_total";
+/// 1: the store answered this scrape; 0: it did not, and the queues' gauges are those of an earlier one.
+pub const STORE_UP: &str = "tidemill_store_up";

@@ -115,6 +115,11 @@ impl Context {
         self.queue.enqueue(descend(&self.attempt, spec)).await
     }
 
+    /// `spec` with this job's correlation, trace, tenant and name where it has none, as [`Context::enqueue`] gives them.
+    pub fn descend(&self, spec: JobSpec) -> JobSpec {
+        descend(&self.attempt, spec)
+    }
+
     /// The road in, for code that enqueues in its own way.
     pub fn queue(&self) -> &Queue {
         &self.queue
