@@ -1,1 +1,112 @@
-//! In the making.
+//! One HTTP listener: accepts connections, bounds everything about them, and stops without hanging.
+//!
+//! Every connection is in one of five phases (fresh, head, serving, idle, closing), each with a deadline that acts. At the cap
+//! a new connection takes the place of the one that has waited longest without a complete request, so that silent or dribbling
+//! peers can't keep others out; only when all are being served is a new one refused. Bodies are cut at the cap, a request with
+//! both a length and chunks is refused, a panicking handler costs one reply. Handlers find the peer's address in
+//! [`ConnectInfo<SocketAddr>`](axum::extract::ConnectInfo).
+
+mod connection;
+mod framing;
+mod line;
+mod service;
+mod slots;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use metrics::counter;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metrics::CONNECTIONS_CUT;
+use connection::Connection;
+use slots::Slots;
+
+/// After an accept that failed for want of file descriptors; long enough for a cut connection to give its own back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// What a listener puts up with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Names the listener in metrics and logs: `public`, `operators`.
+    pub name: &'static str,
+    /// At most so many connections at once. Keep it well below the process's limit of open files.
+    pub connections: usize,
+    /// From accept, or from the first byte of a later request, to the end of the request's head.
+    pub head: Duration,
+    /// A connection kept alive may wait so long for its next request.
+    pub idle: Duration,
+    /// From the end of the head to the end of the reply.
+    pub request: Duration,
+    /// The request line and all headers together, in bytes. There may be 100 headers.
+    pub head_bytes: usize,
+    /// Any body, in bytes.
+    pub body_bytes: usize,
+    /// When stopping: what is being served may take so much longer, then it is cut.
+    pub grace: Duration,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            name: "public",
+            connections: 512,
+            head: Duration::from_secs(10),
+            // Above the 60 s for which common proxies keep a connection, so that they are the ones that close it.
+            idle: Duration::from_secs(75),
+            request: Duration::from_secs(30),
+            head_bytes: 16 * 1024,
+            body_bytes: 2 * 1024 * 1024,
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Serves `router` on `tcp` until `shutdown` rings; returns when the last connection has ended, at most
+/// [`ListenerLimits::grace`] later.
+pub async fn serve(tcp: TcpListener, router: Router, limits: ListenerLimits, shutdown: CancellationToken) {
+    let limits = Arc::new(limits);
+    let slots = Arc::new(Slots::new(limits.connections));
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = tcp.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Some(slot) = slots.admit(limits.name) else {
+                    counter!(CONNECTIONS_CUT, "listener" => limits.name, "reason" => "full").increment(1);
+                    continue;
+                };
+                let connection = Connection { stream, peer, slot, limits: Arc::clone(&limits) };
+                tasks.spawn(connection.run(router.clone(), shutdown.clone()));
+            }
+            Err(error) => recover(&error, &slots, &limits).await,
+        }
+    }
+    // No new connections from here on: the peers see "refused" and go elsewhere.
+    drop(tcp);
+    tasks.close();
+    if tokio::time::timeout(limits.grace, tasks.wait()).await.is_err() {
+        slots.cut_all();
+        tasks.wait().await;
+    }
+}
+
+/// A failed accept is either the peer's doing, and over, or a want of file descriptors.
+async fn recover(error: &io::Error, slots: &Slots, limits: &ListenerLimits) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        return;
+    }
+    counter!(CONNECTIONS_CUT, "listener" => limits.name, "reason" => "accept_failed").increment(1);
+    let cut = slots.evict_one(limits.name);
+    tracing::warn!(listener = limits.name, %error, cut, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}

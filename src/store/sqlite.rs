@@ -60,7 +60,7 @@ pub struct SqliteStore {
 
 #[derive(Debug)]
 struct Readers {
-    free: Semaphore,
+    free: Arc<Semaphore>,
     connections: Mutex<Vec<Connection>>,
 }
 
@@ -83,7 +83,8 @@ impl SqliteStore {
             Ok((writer, connections))
         });
         let (writer, connections) = opening.await.map_err(|e| lost("open the store", &e))??;
-        let readers = Arc::new(Readers { free: Semaphore::new(READERS), connections: Mutex::new(connections) });
+        let readers =
+            Arc::new(Readers { free: Arc::new(Semaphore::new(READERS)), connections: Mutex::new(connections) });
         Ok(Self { writer, readers, clock, due, path })
     }
 
@@ -100,19 +101,18 @@ impl SqliteStore {
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let readers = Arc::clone(&self.readers);
-        let place = readers.free.acquire().await.map_err(|_| closed())?;
         let pool = Arc::clone(&self.readers);
+        let place = Arc::clone(&pool.free).acquire_owned().await.map_err(|_| closed())?;
         let reading = tokio::task::spawn_blocking(move || {
+            // Held here and not by the caller, who may go away while the connection is out.
+            let _place = place;
             let conn = pool.connections.lock().unwrap_or_else(PoisonError::into_inner).pop().ok_or_else(closed)?;
             // One snapshot for all statements of a question.
             let result = conn.unchecked_transaction().during("begin reading").and_then(|snapshot| work(&snapshot));
             pool.connections.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
             result
         });
-        let result = reading.await.map_err(|e| lost("read", &e))?;
-        drop(place);
-        result
+        reading.await.map_err(|e| lost("read", &e))?
     }
 }
 

@@ -1,1 +1,6 @@
-//! In the making.
+//! The public listener and the webhooks that come in through it.
+
+mod listener;
+mod settings;
+mod signatures;
+mod wire;

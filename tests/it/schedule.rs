@@ -1,1 +1,3 @@
-//! In the making.
+//! Schedules: due times against independent walkers, and schedulers on a real store.
+
+mod clock_changes;

@@ -124,13 +124,12 @@ fn wait(level: Level, limit: RateLimit, now: i64, cost: u32) -> Duration {
         RateLimit::FixedWindow { window_ms, .. } => level.at + ms(window_ms) - now,
         RateLimit::SlidingWindow { limit, window_ms } => {
             let window = ms(window_ms);
-            let allowed = i64::from(limit) - level.level - i64::from(cost);
-            if allowed >= 0 && level.previous > 0 {
-                // The first instant at which so few of the window before are in view.
-                let unseen = window - allowed * window / level.previous;
-                level.at + unseen - now
+            let room = i64::from(limit) - i64::from(cost);
+            if room >= level.level {
+                level.at + fade(window, level.previous, room - level.level) - now
             } else {
-                level.at + window - now
+                // Not in this window; in the next one what was used in this one must fade as well.
+                level.at + window + fade(window, level.level, room.max(0)) - now
             }
         }
         RateLimit::TokenBucket { limit, window_ms, .. } => {
@@ -139,6 +138,11 @@ fn wait(level: Level, limit: RateLimit, now: i64, cost: u32) -> Duration {
         }
     };
     Duration::from_millis(u64::try_from(ms.max(1)).unwrap_or(1))
+}
+
+/// How far into a window at most `room` of the `used` ones before it are in view.
+fn fade(window: i64, used: i64, room: i64) -> i64 {
+    if used <= room { 0 } else { window - room * window / used }
 }
 
 fn full_at(level: Level, limit: RateLimit, otherwise: i64) -> i64 {

@@ -74,9 +74,6 @@ fn page(
 
 /// The queues to merge; one source without a queue serves "all states", which the table's own order gives.
 fn sources(conn: &Connection, query: &ListQuery) -> Result<Vec<Option<i64>>, StoreError> {
-    if query.state.is_none() {
-        return Ok(vec![None]);
-    }
     let (sql, name) = match &query.queue {
         Some(name) => ("select id from queues where name = ?1", name.as_str()),
         None => ("select id from queues where ?1 = '' order by id", ""),
@@ -87,6 +84,7 @@ fn sources(conn: &Connection, query: &ListQuery) -> Result<Vec<Option<i64>>, Sto
         .during("list the queues to look at")?;
     match &query.queue {
         Some(name) if ids.is_empty() => Err(StoreError::NoSuchQueue(name.clone())),
+        _ if query.state.is_none() => Ok(vec![None]),
         _ => Ok(ids.into_iter().map(Some).collect()),
     }
 }
@@ -125,7 +123,7 @@ fn look_at(
     };
     let sql = format!(
         "select {place}, j.seq,
-                (?5 is null or j.kind = ?5) and (?6 is null or j.tenant = ?6)
+                (?5 is null or j.kind = ?5) and (?6 is null or j.tenant is ?6)
                 and (?7 is null or j.queue = (select id from queues where name = ?7))
          from jobs j where {index} and (?1 is not null or ?2 is not null or true) and (?8 is null or true)
          order by {order} limit ?9"

@@ -38,7 +38,8 @@ struct Closure<F, T> {
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
-    _place: OwnedSemaphorePermit,
+    /// None for what the writer asks of itself.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl<F, T> Operation for Closure<F, T>
@@ -122,7 +123,7 @@ impl Writer {
     {
         let (reply, answer) = oneshot::channel();
         let place = self.place().await?;
-        let operation = Closure { work: Some(work), result: None, reply, _place: place };
+        let operation = Closure { work: Some(work), result: None, reply, _place: Some(place) };
         self.send(Message::Operation(Box::new(operation)))?;
         answer.await.map_err(|_| stopped())?
     }
@@ -132,7 +133,8 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let place = self.place().await?;
         self.send(Message::Claim(Parked { request, until: Instant::now() + wait, reply, _place: place }))?;
-        answer.await.map_err(|_| stopped())?
+        let mut awaited = Awaited { writer: self, answer };
+        (&mut awaited.answer).await.map_err(|_| stopped())?
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, StoreError> {
@@ -153,6 +155,36 @@ impl Drop for Writer {
             drop(thread.join());
         }
     }
+}
+
+/// A claim's answer that is on its way. Dropped before it was read, it hands back the jobs that came meanwhile.
+struct Awaited<'a> {
+    writer: &'a Writer,
+    answer: oneshot::Receiver<Result<Vec<Claimed>, StoreError>>,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        // Without an answer here the writer finds the channel closed and hands the jobs back itself.
+        if let Ok(Ok(orphans)) = self.answer.try_recv()
+            && !orphans.is_empty()
+        {
+            drop(self.writer.send(give_back(orphans)));
+        }
+    }
+}
+
+/// Releases jobs that nobody took.
+fn give_back(orphans: Vec<Claimed>) -> Message {
+    let (reply, _) = oneshot::channel();
+    let work = move |txn: &mut Txn<'_>| {
+        for orphan in &orphans {
+            super::settle::settle_one(txn, orphan.lease.token(), &Verdict::Release)?;
+        }
+        Ok(())
+    };
+    Message::Operation(Box::new(Closure { work: Some(work), result: None, reply, _place: None }))
 }
 
 fn stopped() -> StoreError {
@@ -352,16 +384,8 @@ impl Writing<'_> {
     /// Gives a claim its jobs; when the caller has gone, gives the jobs back.
     fn deliver(&self, parked: Parked, claimed: Result<Vec<Claimed>, StoreError>) {
         let Err(Ok(orphans)) = parked.reply.send(claimed) else { return };
-        let (reply, _) = oneshot::channel();
-        let work = move |txn: &mut Txn<'_>| {
-            for orphan in &orphans {
-                super::settle::settle_one(txn, orphan.lease.token(), &Verdict::Release)?;
-            }
-            Ok(())
-        };
-        let operation = Closure { work: Some(work), result: None, reply, _place: parked._place };
         // The loop that reads this is ours and still running.
-        drop(self.loopback.send(Message::Operation(Box::new(operation))));
+        drop(self.loopback.send(give_back(orphans)));
     }
 
     /// After a gap in writing, leases get their full length again before anybody is judged dead.

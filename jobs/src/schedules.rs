@@ -1,0 +1,1 @@
+//! The table of schedules: what runs by the clock.
