@@ -171,10 +171,12 @@ fn class_of(error: &(dyn Error + 'static)) -> Option<ErrorClass> {
         let unresolved = matches!(refused, UrlRefused::Unresolved { .. });
         return Some(if unresolved { ErrorClass::Dns } else { ErrorClass::Refused });
     }
-    // rustls reports through an io::Error, whose `source` skips the error it wraps.
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let tls = error.is::<rustls::Error>() || wrapped.is_some_and(|w| w.is::<rustls::Error>());
-    tls.then_some(ErrorClass::Tls)
+    // rustls reports through io::Errors, whose `source` skips the error that they wrap.
+    let mut error = error;
+    while let Some(wrapped) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        error = wrapped;
+    }
+    error.is::<rustls::Error>().then_some(ErrorClass::Tls)
 }
 
 #[cfg(test)]
