@@ -1,4 +1,6 @@
 //! The public listener and the webhooks that come in through it.
 
 mod listener;
+mod settings;
+mod signatures;
 mod wire;
