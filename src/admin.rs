@@ -22,7 +22,7 @@ mod role;
 mod scrape;
 
 pub use audit::AuditEntry;
-pub use desk::{Desk, JobOnDesk, Ordered, Purged, Toggled};
+pub use desk::{Desk, DeskParts, EndpointPatch, JobOnDesk, MessageOnDesk, Ordered, Purged, Toggled};
 pub use health::{Condition, Finding, Health, Report};
 pub use http::routes::{RouteEntry, inventory};
 pub use http::{Operators, router};
