@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tidemill::admin::{self, Condition, Desk, Health, Operators};
+use tidemill::admin::{self, Condition, Health, Operators};
 use tidemill::config::Config;
 use tidemill::ingress::{self, Ingress, Sources};
 use tidemill::listener::{self, ListenerLimits};
@@ -181,9 +181,7 @@ impl Service {
                     }
                 });
         }
-        let desk =
-            Desk::new(wiring.queue.clone(), Arc::clone(&wiring.registry), &wiring.db, &wiring.clock, &wiring.entropy);
-        admin::router(Operators::new(Arc::new(desk), health, recorder, wiring.clock.clone()))
+        admin::router(Operators::new(Arc::new(wiring.desk()), health, recorder, wiring.clock.clone()))
     }
 
     /// Rings when the process can't go on.

@@ -1,4 +1,5 @@
 //! Stories through the application: its clients and handlers against fakes, and the real binary.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
 
 mod accounts_sync;
 mod gpu_market;
