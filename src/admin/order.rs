@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::clock::Timestamp;
-use crate::job::{JobSpec, PayloadError, Priority, QueueName};
+use crate::job::{InvalidName, JobSpec, PayloadError, Priority, QueueName, RunAt};
 use crate::queue::MAX_DELAY;
 use crate::worker::{Entry, Registry};
 
-/// A job as it is asked for.
+const AN_INSTANT: &str = "an RFC 3339 time like `2026-01-02T03:04:05Z`";
+
+/// A job as it is asked for. Fields are as a person gives them; [`Order::spec`] checks them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
@@ -23,16 +25,16 @@ pub struct Order {
     pub payload: Option<Box<RawValue>>,
     /// Another queue than the kind's own.
     #[serde(default)]
-    pub queue: Option<QueueName>,
+    pub queue: Option<String>,
     /// 0 first, 9 last.
     #[serde(default)]
-    pub priority: Option<Priority>,
+    pub priority: Option<i64>,
     /// Not before so many milliseconds have passed.
     #[serde(default)]
     pub delay_ms: Option<i64>,
-    /// Not before this time; not together with `delay_ms`.
+    /// Not before this time, RFC 3339; not together with `delay_ms`.
     #[serde(default)]
-    pub run_at: Option<Timestamp>,
+    pub run_at: Option<String>,
     /// Whose work this is.
     #[serde(default)]
     pub tenant: Option<String>,
@@ -110,21 +112,15 @@ impl Order {
         let entry = kinds.get(&self.kind).ok_or_else(|| unknown(&self.kind, kinds))?;
         let payload = self.payload.as_deref().map_or("{}", RawValue::get);
         check_payload(entry, payload)?;
-        let mut spec = JobSpec::raw(self.queue.unwrap_or_else(|| entry.queue.clone()), entry.kind, payload.to_owned());
+        let queue = self.queue.as_deref().map_or(Ok(entry.queue.clone()), queue_name)?;
+        let mut spec = JobSpec::raw(queue, entry.kind, payload.to_owned());
         spec.max_attempts = entry.max_attempts;
         spec.timeout = entry.timeout;
-        spec.priority = self.priority.unwrap_or_default();
+        spec.priority = self.priority.map_or(Ok(Priority::NORMAL), priority)?;
         spec.tenant = self.tenant.map(Into::into);
         spec.correlation_id = self.correlation_id.map(Into::into);
         spec.tags = self.tags;
-        match (self.delay_ms, self.run_at) {
-            (Some(delay), Some(_)) => {
-                return Err(invalid("delay_ms", delay, "either `delay_ms` or `run_at`, not both"));
-            }
-            (Some(delay), None) => spec = spec.after(millis("delay_ms", delay)?),
-            (None, Some(at)) => spec = spec.at(at),
-            (None, None) => {}
-        }
+        spec.run_at = run_at(self.delay_ms, self.run_at.as_deref())?;
         spec = match (self.unique_key, self.unique_for_ms) {
             (None, Some(ms)) => return Err(invalid("unique_for_ms", ms, "only together with `unique_key`")),
             (Some(key), ms) => spec.unique_for(&key, millis("unique_for_ms", ms.unwrap_or(0))?),
@@ -151,11 +147,33 @@ fn check_payload(entry: &Entry, payload: &str) -> Result<(), OrderError> {
         .map_err(|source| OrderError::Payload { kind: entry.kind, source })
 }
 
-fn millis(field: &'static str, ms: i64) -> Result<Duration, OrderError> {
-    let duration = u64::try_from(ms).ok().map(Duration::from_millis).filter(|d| *d <= MAX_DELAY);
-    duration.ok_or_else(|| invalid(field, ms, &format!("0 to {} milliseconds (366 days)", MAX_DELAY.as_millis())))
+fn queue_name(text: &str) -> Result<QueueName, OrderError> {
+    text.parse().map_err(|e: InvalidName| invalid("queue", e.value, e.allowed))
 }
 
-fn invalid(field: &'static str, value: i64, allowed: &str) -> OrderError {
-    OrderError::Invalid { field, value: value.to_string(), allowed: allowed.to_owned() }
+fn priority(n: i64) -> Result<Priority, OrderError> {
+    let priority = u8::try_from(n).ok().and_then(|n| Priority::try_from(n).ok());
+    priority.ok_or_else(|| invalid("priority", n, "0 (first) to 9 (last)"))
+}
+
+fn run_at(delay_ms: Option<i64>, at: Option<&str>) -> Result<RunAt, OrderError> {
+    match (delay_ms, at) {
+        (Some(delay), Some(_)) => Err(invalid("delay_ms", delay, "either `delay_ms` or `run_at`, not both")),
+        (Some(delay), None) => Ok(RunAt::After(millis("delay_ms", delay)?)),
+        (None, Some(text)) => match DateTime::parse_from_rfc3339(text) {
+            Ok(at) => Ok(RunAt::At(at.to_utc().into())),
+            Err(_) => Err(invalid("run_at", text.chars().take(80).collect::<String>(), AN_INSTANT)),
+        },
+        (None, None) => Ok(RunAt::Now),
+    }
+}
+
+fn millis(field: &'static str, ms: i64) -> Result<Duration, OrderError> {
+    let duration = u64::try_from(ms).ok().map(Duration::from_millis).filter(|d| *d <= MAX_DELAY);
+    let allowed = || format!("0 to {} milliseconds (366 days)", MAX_DELAY.as_millis());
+    duration.ok_or_else(|| invalid(field, ms, allowed()))
+}
+
+fn invalid(field: &'static str, value: impl ToString, allowed: impl Into<String>) -> OrderError {
+    OrderError::Invalid { field, value: value.to_string(), allowed: allowed.into() }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::body::MaybeJson;
 use crate::admin::{Admin, Desk, JobOnDesk, Limit, May, Operator, Order, Paged, Viewer};
-use crate::job::{JobId, JobRecord, JobState, QueueName};
+use crate::job::{InvalidName, JobId, JobRecord, JobState, QueueName};
 use crate::problem::{self, Path, Problem, Query};
 use crate::store::{Cursor, ListQuery};
 
@@ -22,7 +22,7 @@ type Named = (State<Arc<Desk>>, Path<String>);
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
     #[serde(default)]
-    queue: Option<QueueName>,
+    queue: Option<String>,
     #[serde(default)]
     state: Option<JobState>,
     #[serde(default)]
@@ -47,7 +47,7 @@ pub(super) async fn list(
     (State(desk), Query(filter)): (State<Arc<Desk>>, Query<Filter>),
 ) -> Result<Json<Paged<JobRecord>>, Problem> {
     let query = ListQuery {
-        queue: filter.queue,
+        queue: filter.queue.as_deref().map(queue_name).transpose()?,
         state: filter.state,
         kind: filter.kind.map(Into::into),
         tenant: filter.tenant.map(Into::into),
@@ -55,6 +55,10 @@ pub(super) async fn list(
         limit: filter.limit.get(),
     };
     Ok(Json(desk.jobs(&may, query).await?))
+}
+
+fn queue_name(text: &str) -> Result<QueueName, Problem> {
+    text.parse().map_err(|e: InvalidName| Problem::invalid("queue", e.value, e.allowed))
 }
 
 pub(super) async fn order(
