@@ -161,7 +161,8 @@ impl Store for SqliteStore {
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, StoreError> {
-        self.write(move |txn| workers::heartbeat(txn, &beat)).await
+        let who = beat.incarnation;
+        self.write(move |txn| workers::heartbeat(txn, &beat)).await?.ok_or(StoreError::DeadIncarnation(who))
     }
 
     async fn sign_off(&self, worker: Incarnation) -> Result<Rescued, StoreError> {
