@@ -89,12 +89,12 @@ impl Service {
             grace: grace(config),
         };
         let public = if roles.contains(&Role::Ingress) {
-            Some((bind("ingress.listen", config.ingress.listen).await?, service.ingress(config, lookup)?))
+            Some((bind("ingress.listen", config.ingress.listen)?, service.ingress(config, lookup)?))
         } else {
             None
         };
         let operators =
-            if roles.contains(&Role::Admin) { Some(bind("admin.listen", config.admin.listen).await?) } else { None };
+            if roles.contains(&Role::Admin) { Some(bind("admin.listen", config.admin.listen)?) } else { None };
         if roles.contains(&Role::Worker) {
             service.start_worker(config).await?;
         }
@@ -216,8 +216,8 @@ impl Service {
     }
 }
 
-async fn bind(field: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn bind(field: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listener::bind(address).with_context(|| {
         format!("{field} is {address}, which can't be listened on; is another process there? Set {field} to a free one")
     })
 }
