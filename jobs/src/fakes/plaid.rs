@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tidemill::clock::{Clock, Entropy, Timestamp};
+use tidemill::clock::{Clock, Timestamp};
 
 use super::server::{Fake, FakeError};
 use super::trouble::{Moods, meet};
@@ -24,8 +24,6 @@ pub const CLIENT_ID: &str = "fake-plaid-client";
 /// Its secret. Not one: everybody may read it.
 pub const SECRET: &str = "fake-plaid-secret";
 
-/// A lively item stops here: the fake keeps its whole log in memory.
-const MAX_LOG: usize = 5_000;
 /// So many of the last cursors are remembered for [`Bank::cursors`].
 const MAX_CURSORS: usize = 1_000;
 
@@ -106,22 +104,6 @@ impl Bank {
             let booking = transaction(&item.item_id, id, amount);
             item.log.push(Entry::Added(booking));
         });
-    }
-
-    /// Something is booked, changed or taken away, for the sandbox. False: the item's log is full and nothing happens.
-    pub fn live(&self, token: &str, entropy: &Entropy) -> bool {
-        let booked = self.item(token, |item| item.log.len());
-        if booked >= MAX_LOG {
-            return false;
-        }
-        let amount = format!("{}.{:02}", entropy.below(300), entropy.below(100));
-        let earlier = format!("live-{}", entropy.below(booked.max(1) as u64));
-        match entropy.below(10) {
-            0 if booked > 0 => self.change(token, &earlier, &amount),
-            1 if booked > 0 => self.remove(token, &earlier),
-            _ => self.book(token, &format!("live-{booked}"), &amount),
-        }
-        true
     }
 
     /// Changes a booking's amount.

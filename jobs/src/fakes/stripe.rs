@@ -3,7 +3,6 @@
 //! A change of state returns the [`SentEvent`] that Stripe would send for it; [`SentEvent::signature`] signs it as
 //! Stripe does. So the webhooks and the lists tell one story, unless a test makes them differ.
 
-mod life;
 mod lists;
 
 use std::collections::BTreeMap;

@@ -1,18 +1,17 @@
 //! What the fakes promise beyond their clients: moods by chance, a lively story that adds up, a receiver that checks.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidemill::clock::{Clock, Entropy};
 use tidemill::fanout::{Secret, sign};
-use tidemill::ingress::{RawBody, WebhookReceived};
-use tidemill_jobs::clients::plaid::Plaid;
-use tidemill_jobs::fakes::{Trouble, gpu_market, plaid, receiver, stripe};
+use tidemill_jobs::fakes::{Trouble, gpu_market, receiver, stripe};
 use tidemill_jobs::handlers::reconcile_stripe::reconcile;
 use tidemill_jobs::handlers::stripe_event::apply;
 use tidemill_jobs::handlers::webhook_received::receive;
 
 use crate::rig::{NOON, Outside, Rig, decided, noon};
+use crate::stripe_event::webhook;
 
 #[tokio::test]
 async fn troubles_by_chance_come_at_their_rate_and_the_same_for_the_same_seed() {
@@ -42,55 +41,63 @@ async fn a_slow_answer_is_cut_by_the_clients_deadline() {
     assert!(error.is_timeout(), "{error:?}");
 }
 
-#[tokio::test]
-async fn a_lively_account_and_the_mirror_of_its_events_agree() {
-    let clock = noon();
-    let fake = stripe::start(0, clock.clone()).await.unwrap();
-    let rig = Rig::new(clock.clone(), Outside::default().stripe(&fake)).await;
-    let entropy = Entropy::seeded(3);
-    let mut types = BTreeMap::<String, u32>::new();
-    for n in 0..300 {
-        let event = fake.state.live(&entropy);
-        *types.entry(event.event_type.clone()).or_default() += 1;
-        let webhook = WebhookReceived {
-            source: "stripe".to_owned(),
-            event_id: event.id.clone(),
-            event_type: event.event_type.clone(),
-            received_at: clock.now(),
-            headers: BTreeMap::new(),
-            body: RawBody::new(event.body.into()),
-        };
-        receive(&rig.app, &webhook).await.map_err(decided).unwrap();
-        apply(&rig.app, &event.id, clock.now()).await.map_err(decided).unwrap();
-        // Stripe counts seconds: two of one object within one have no order.
-        clock.advance(Duration::from_secs(if n % 7 == 0 { 61 } else { 1 }));
+/// A customer base to which something happens each time it is asked.
+#[derive(Default)]
+struct Customers {
+    active: Vec<String>,
+    unpaid: Vec<String>,
+}
+
+impl Customers {
+    fn next(&mut self, account: &stripe::Account, entropy: &Entropy) -> stripe::SentEvent {
+        let cents = 500 + i64::try_from(entropy.below(9_000)).unwrap();
+        let nth = |n: usize| usize::try_from(entropy.below(n as u64)).unwrap();
+        let draw = entropy.below(10);
+        if self.active.is_empty() || draw < 3 {
+            let subscribed = account.subscribe("cus_1", cents);
+            self.active.push(subscribed.object_id.clone());
+            return subscribed;
+        }
+        let subscriber = nth(self.active.len());
+        match draw {
+            3..=4 => account.bill_and_pay(&self.active[subscriber]),
+            5..=6 => {
+                let failed = account.bill_in_vain(&self.active[subscriber]);
+                self.unpaid.push(failed.object_id.clone());
+                failed
+            }
+            7 if !self.unpaid.is_empty() => account.pay(&self.unpaid.swap_remove(nth(self.unpaid.len()))),
+            8 => account.cancel(&self.active.swap_remove(subscriber)),
+            _ => account.change_price(&self.active[subscriber], cents),
+        }
     }
-    assert_eq!(types.len(), 5, "all five types: {types:?}");
-    let until = clock.now();
-    clock.advance(Duration::from_secs(1));
-    let report = reconcile(&rig.app, NOON, until).await.map_err(decided).unwrap();
-    assert_eq!(report.tally.checked, report.tally.matched, "{:?}", report.tally);
-    assert!(report.tally.checked > 100, "{:?}", report.tally);
 }
 
 #[tokio::test]
-async fn a_lively_item_can_be_synced_to_its_end() {
-    let fake = plaid::start(0, noon()).await.unwrap();
-    fake.state.add_item("item-1", "access-1");
-    let entropy = Entropy::seeded(4);
-    while fake.state.live("access-1", &entropy) {}
-    let config = Outside::default().plaid(&fake).config().plaid.unwrap();
-    let client = Plaid::new(&config, noon()).unwrap();
-    let (mut cursor, mut pages) = (None, 0);
-    loop {
-        let page = client.sync(&"access-1".into(), cursor.as_deref()).await.unwrap();
-        pages += 1;
-        cursor = Some(page.next_cursor);
-        if !page.has_more {
-            break;
-        }
+async fn the_mirror_of_a_long_story_agrees_with_the_account_though_its_events_come_shuffled() {
+    let clock = noon();
+    let fake = stripe::start(0, clock.clone()).await.unwrap();
+    let rig = Rig::new(clock.clone(), Outside::default().stripe(&fake)).await;
+    let (entropy, mut customers) = (Entropy::seeded(3), Customers::default());
+    let mut story: Vec<stripe::SentEvent> = Vec::new();
+    for _ in 0..300 {
+        story.push(customers.next(&fake.state, &entropy));
+        // Several in one second now and then.
+        clock.advance(Duration::from_millis(entropy.below(2_000)));
     }
-    assert_eq!(pages, 10, "5,000 changes in pages of 500");
+    let types: BTreeSet<&str> = story.iter().map(|event| event.event_type.as_str()).collect();
+    assert_eq!(types.len(), 5, "{types:?}");
+    for n in (1..story.len()).rev() {
+        story.swap(n, usize::try_from(entropy.below(n as u64 + 1)).unwrap());
+    }
+    for event in &story {
+        receive(&rig.app, &webhook(event, &rig)).await.map_err(decided).unwrap();
+        apply(&rig.app, &event.id, clock.now()).await.map_err(decided).unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    let report = reconcile(&rig.app, NOON, clock.now()).await.map_err(decided).unwrap();
+    assert_eq!(report.tally.checked, report.tally.matched, "{:?}", report.tally);
+    assert!(report.tally.checked > 100, "{:?}", report.tally);
 }
 
 #[tokio::test]
