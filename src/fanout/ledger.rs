@@ -41,6 +41,8 @@ pub(super) enum Next {
     Exhausted,
     /// The receiver wants no more of anything (410).
     Gone,
+    /// Nothing: it was stopped.
+    Unchanged,
 }
 
 /// What receivers get, in the shape that Standard Webhooks recommends.
@@ -214,8 +216,8 @@ pub(super) async fn cancel(state: &FanoutState, delivery: &str, why: &str, turn:
     Ok(rows == 1)
 }
 
-/// Logs the POST and moves its delivery on, in one transaction. False: the log has it, but the delivery had succeeded
-/// before or belongs to a newer attempt.
+/// Logs the POST and moves its delivery on, in one transaction. False: the log has it, but nothing else was changed,
+/// because it was stopped, or the delivery had succeeded before or belongs to a newer attempt.
 pub(super) async fn record(
     state: &FanoutState,
     job: &Deliver,
@@ -284,6 +286,7 @@ async fn move_on(
 ) -> Result<bool, sqlx::Error> {
     let (status, _, error) = words(&posted.answer);
     let (becomes, next_at) = match next {
+        Next::Unchanged => return Ok(false),
         Next::Succeeded => (DeliveryState::Succeeded, None),
         Next::Again(at) => (DeliveryState::Failed, Some(at.as_ms())),
         Next::Exhausted => (DeliveryState::Exhausted, None),

@@ -3,6 +3,8 @@
 //! Each item keeps a log of changes; a cursor is a place in that log together with the log's length when its loop
 //! began, so that a change between two pages is noticed and refused as the real one does.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

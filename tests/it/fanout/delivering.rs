@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidemill::fanout::history::DeliveryState;
 use tidemill::fanout::{Turn, deliver, endpoints};
 use tidemill::job::JobError;
+use tokio_util::sync::CancellationToken;
 
 use super::receiver::{Receiver, Reply, status};
 use super::stage::{START, Stage, config, is_cancelled, is_refused, turn, wait_ms};
@@ -222,12 +223,12 @@ async fn an_endpoint_that_the_rules_no_longer_allow_gets_nothing() {
     let strict =
         stage.again(tidemill::config::fanout::FanoutConfig { ports: vec![receiver.address().port()], ..strict });
     for job in [&literal, &named] {
-        deliver(&strict, job, turn(1)).await.unwrap_err();
+        deliver(&strict, job, turn(1), &CancellationToken::new()).await.unwrap_err();
         let attempt = stage.attempts(job).await.remove(0);
         assert_eq!(attempt.error_class.as_deref(), Some("refused"), "{attempt:?}");
     }
     assert!(receiver.seen().is_empty());
-    deliver(&open, &named, turn(2)).await.unwrap();
+    deliver(&open, &named, turn(2), &CancellationToken::new()).await.unwrap();
     assert_eq!(receiver.seen().len(), 1);
 }
 
@@ -236,4 +237,25 @@ async fn a_delivery_whose_message_was_pruned_is_cancelled() {
     let stage = Stage::new().await;
     let job = tidemill::fanout::Deliver { message: "msg_0".into(), endpoint: "ep_0".into() };
     assert!(is_cancelled(&stage.deliver(&job, turn(1)).await));
+}
+
+#[tokio::test]
+async fn a_post_whose_job_is_stopped_ends_soon_is_logged_and_leaves_the_delivery_as_it_was() {
+    let stage = Stage::with(tidemill::config::fanout::FanoutConfig { timeout_ms: 60_000, ..config() }).await;
+    let receiver = Receiver::start(vec![Reply::Silence]).await;
+    let (_, job) = stage.one_delivery(&receiver.url()).await;
+    let stop = CancellationToken::new();
+    let started = std::time::Instant::now();
+    let stopping = async {
+        while receiver.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (outcome, ()) = tokio::join!(deliver(&stage.state, &job, turn(1), &stop), stopping);
+    assert!(matches!(outcome, Err(JobError::Retry { .. })), "{outcome:?}");
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert_eq!(stage.attempts(&job).await[0].error_class.as_deref(), Some("stopped"));
+    let delivery = stage.delivery(&job).await;
+    assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Pending, 1));
 }

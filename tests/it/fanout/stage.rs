@@ -14,6 +14,7 @@ use tidemill::job::{Done, JobError, JobRecord};
 use tidemill::queue::Queue;
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{ListQuery, QueueSettings, Retention, Store};
+use tokio_util::sync::CancellationToken;
 
 pub(super) const START: Timestamp = Timestamp::from_ms(1_767_225_600_000);
 
@@ -89,7 +90,7 @@ impl Stage {
     }
 
     pub(super) async fn deliver(&self, job: &Deliver, turn: Turn) -> Result<Done, JobError> {
-        deliver(&self.state, job, turn).await
+        deliver(&self.state, job, turn, &CancellationToken::new()).await
     }
 
     pub(super) async fn deliveries(&self, fit: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
