@@ -22,7 +22,7 @@ mod role;
 mod scrape;
 
 pub use audit::AuditEntry;
-pub use desk::{Desk, JobOnDesk, Ordered, Purged, Toggled};
+pub use desk::{Desk, DeskParts, EndpointPatch, JobOnDesk, MessageOnDesk, Ordered, Purged, Toggled};
 pub use health::{Condition, Finding, Health, Report};
 pub use http::routes::{RouteEntry, inventory};
 pub use http::{Operators, router};
@@ -31,3 +31,6 @@ pub use order::{Order, OrderError};
 pub use page::{Ask, InvalidLimit, InvalidPlace, Limit, Paged, Place};
 pub use refusal::{Refusal, Sort};
 pub use role::{Actor, Admin, AtLeast, InvalidRole, May, Operator, Rank, Role, Viewer};
+
+/// The longest body that any of the operators' routes takes.
+pub const MAX_BODY_BYTES: u64 = 2 * 1024 * 1024;

@@ -23,7 +23,7 @@ use self::queues::{LogConfig, QueuesConfig, WorkerConfig};
 use self::schedules::SchedulesConfig;
 
 /// Variables with our prefix that are no configuration keys: the file's path and secrets.
-const NOT_KEYS: [&str; 3] = ["config", "data_key", "api_key"];
+const NOT_KEYS: [&str; 4] = ["config", "data_key", "data_key_previous", "api_key"];
 
 /// What is wrong with the configuration. The message names the key, and where it came from.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,12 @@ impl ConfigError {
     pub fn invalid(field: impl Into<String>, value: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::Invalid { field: field.into(), value: value.to_string(), why: why.to_string() }
     }
+}
+
+/// A variable of the environment: for secrets, and for the integrations' own names. Read here and nowhere else.
+pub fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok()
 }
 
 /// Everything.

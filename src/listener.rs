@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::ingress::LimitsConfig;
 use crate::metrics::CONNECTIONS_CUT;
 use connection::Connection;
 use slots::Slots;
@@ -62,6 +63,23 @@ impl Default for ListenerLimits {
             head_bytes: 16 * 1024,
             body_bytes: 2 * 1024 * 1024,
             grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ListenerLimits {
+    /// The limits as configured; `body_bytes` is the most that any of its routes takes.
+    pub fn configured(name: &'static str, limits: &LimitsConfig, body_bytes: u64) -> Self {
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self {
+            name,
+            connections: size(limits.connections),
+            head: Duration::from_secs(limits.head_timeout_seconds),
+            idle: Duration::from_secs(limits.idle_timeout_seconds),
+            request: Duration::from_secs(limits.request_timeout_seconds),
+            head_bytes: size(limits.head_bytes),
+            body_bytes: size(body_bytes),
+            grace: Duration::from_secs(limits.shutdown_grace_seconds),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! Field names are the same everywhere: `job.id`, `job.kind`, `queue`, `attempt`, `duration_ms`, `error`. A failure is
 //! logged once, where it is handled. Payloads, secrets and tokens are never logged.
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+pub use metrics_exporter_prometheus::PrometheusHandle as Recorder;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ConfigError;
@@ -29,11 +30,12 @@ pub fn log(config: &LogConfig) -> Result<(), ConfigError> {
     started.map_err(|e| ConfigError::invalid("log", "started twice", e))
 }
 
-/// Starts collecting metrics; the handle renders them.
+/// Starts collecting metrics; the recorder renders them. Somebody must call its `run_upkeep` every few seconds, or the
+/// histograms' samples pile up.
 ///
 /// # Errors
 /// When collecting was started before.
-pub fn collect() -> Result<PrometheusHandle, ConfigError> {
+pub fn collect() -> Result<Recorder, ConfigError> {
     let wrong = |e: metrics_exporter_prometheus::BuildError| ConfigError::invalid("metrics", "recorder", e);
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)

@@ -7,6 +7,7 @@ mod jobs;
 mod keys;
 mod queues;
 mod schedules;
+mod webhooks;
 mod workers;
 
 use std::future::Future;
@@ -16,12 +17,14 @@ use serde_json::{Value, json};
 
 pub use jobs::{JobOnDesk, Ordered};
 pub use queues::{Purged, Toggled};
+pub use webhooks::{EndpointPatch, MessageOnDesk};
 
 use super::audit::AuditLog;
 use super::page::{Ask, Paged};
 use super::{Actor, Admin, ApiKeys, AtLeast, AuditEntry, May, Refusal};
 use crate::clock::{Clock, Entropy};
 use crate::data::Database;
+use crate::fanout::FanoutState;
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::worker::Registry;
@@ -31,19 +34,34 @@ use crate::worker::Registry;
 pub struct Desk {
     queue: Queue,
     kinds: Arc<Registry>,
+    fanout: Arc<FanoutState>,
     keys: ApiKeys,
     audit: AuditLog,
 }
 
+/// What a desk is made of.
+#[derive(Debug)]
+pub struct DeskParts {
+    /// The road in, and the store behind it.
+    pub queue: Queue,
+    /// Orders are checked against these.
+    pub kinds: Arc<Registry>,
+    /// Webhooks out.
+    pub fanout: Arc<FanoutState>,
+    /// Keys and audit log.
+    pub db: Database,
+    /// For times in both.
+    pub clock: Clock,
+    /// For secrets.
+    pub entropy: Entropy,
+}
+
 impl Desk {
-    /// A desk over the queue's store and the database; orders are checked against `kinds`.
-    pub fn new(queue: Queue, kinds: Arc<Registry>, db: &Database, clock: &Clock, entropy: &Entropy) -> Self {
-        Self {
-            queue,
-            kinds,
-            keys: ApiKeys::new(db.clone(), clock.clone(), entropy.clone()),
-            audit: AuditLog::new(db.clone(), clock.clone()),
-        }
+    /// A desk of these parts.
+    pub fn new(parts: DeskParts) -> Self {
+        let DeskParts { queue, kinds, fanout, db, clock, entropy } = parts;
+        let audit = AuditLog::new(db.clone(), clock.clone());
+        Self { queue, kinds, fanout, keys: ApiKeys::new(db, clock, entropy), audit }
     }
 
     /// A page of the audit log, newest first.

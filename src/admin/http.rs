@@ -11,6 +11,7 @@ mod probes;
 mod queues;
 pub(super) mod routes;
 mod schedules;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;

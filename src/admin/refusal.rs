@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use serde_json::Value;
 
 use super::{KeyError, OrderError};
+use crate::fanout::endpoints::EndpointError;
+use crate::fanout::history::HistoryError;
 use crate::problem::Problem;
 use crate::queue::EnqueueError;
 use crate::store::StoreError;
@@ -27,6 +30,12 @@ pub enum Refusal {
     /// The key can't be made, found or revoked.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The endpoint can't be made, found or changed.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// Messages, deliveries or attempts can't be listed.
+    #[error(transparent)]
+    History(#[from] HistoryError),
     /// The audit log can't be read or written; without it nothing is changed.
     #[error("the database did not answer: {0}")]
     Data(#[from] sqlx::Error),
@@ -70,7 +79,25 @@ impl Refusal {
             Self::Key(KeyError::NoSuchKey(_)) | Self::NoSuchWorker(_) => Sort::NotFound,
             Self::Key(KeyError::AlreadyRevoked(_) | KeyError::Refused) => Sort::Conflict,
             Self::Key(KeyError::Data(_)) | Self::Data(_) => Sort::Unavailable,
+            Self::Endpoint(error) => sort_of_endpoint(error),
+            Self::History(HistoryError::Cursor(_)) => Sort::Invalid,
+            Self::History(HistoryError::Data(_)) => Sort::Unavailable,
+            Self::History(HistoryError::Corrupt { .. }) => Sort::Broken,
         }
+    }
+}
+
+fn sort_of_endpoint(error: &EndpointError) -> Sort {
+    match error {
+        EndpointError::Invalid { .. }
+        | EndpointError::Url(_)
+        | EndpointError::Pattern(_)
+        | EndpointError::Secret(_)
+        | EndpointError::Cursor(_) => Sort::Invalid,
+        EndpointError::NoSuchEndpoint(_) => Sort::NotFound,
+        EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Sort::Conflict,
+        EndpointError::Data(_) => Sort::Unavailable,
+        EndpointError::Corrupt { .. } => Sort::Broken,
     }
 }
 
@@ -91,6 +118,8 @@ impl From<Refusal> for Problem {
             Refusal::Enqueue(error) => error.into(),
             Refusal::Order(error) => error.into(),
             Refusal::Key(error) => error.into(),
+            Refusal::Endpoint(error) => error.into(),
+            Refusal::History(error) => error.into(),
             Refusal::Data(error) => unanswered(&error),
             Refusal::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
             Refusal::NoSuchWorker(_) => Self::not_found(refusal.to_string()),
@@ -120,12 +149,51 @@ impl From<OrderError> for Problem {
             OrderError::Payload { kind, source } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field has a value that is not allowed")
                     .detail(format!("the payload is not one of `{kind}`: {source}"))
-                    .field("payload", serde_json::Value::Null, format!("what `{kind}` takes"))
+                    .field("payload", Value::Null, format!("what `{kind}` takes"))
             }
             OrderError::TooLarge(error) => error.into(),
             OrderError::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
         }
     }
+}
+
+impl From<EndpointError> for Problem {
+    fn from(error: EndpointError) -> Self {
+        match &error {
+            EndpointError::Invalid { field, value, allowed } => Self::invalid(*field, value.as_str(), *allowed),
+            EndpointError::Url(refused) => blamed("url", refused),
+            EndpointError::Pattern(invalid) => blamed("event_types", invalid),
+            EndpointError::Secret(invalid) => blamed("secret", invalid),
+            EndpointError::Cursor(invalid) => blamed("cursor", invalid),
+            EndpointError::NoSuchEndpoint(_) => Self::not_found(error.to_string()),
+            EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Self::conflict(error.to_string()),
+            EndpointError::Data(error) => unanswered(error),
+            EndpointError::Corrupt { .. } => Self::unexpected(&error),
+        }
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(error: HistoryError) -> Self {
+        match &error {
+            HistoryError::Cursor(invalid) => blamed("cursor", invalid),
+            HistoryError::Data(error) => unanswered(error),
+            HistoryError::Corrupt { .. } => Self::unexpected(&error),
+        }
+    }
+}
+
+/// The error's own text names the value.
+fn blamed(field: &'static str, error: &impl std::fmt::Display) -> Problem {
+    let allowed = match field {
+        "url" => "an https URL that leads to a public address",
+        "event_types" => "patterns of words joined by dots, like `invoice.paid`, `invoice.*` or `*`",
+        "secret" => "`whsec_` and 24 to 64 bytes in base64",
+        _ => "the `next` of a page of this list, or nothing to start",
+    };
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field has a value that is not allowed")
+        .field(field, Value::Null, allowed)
+        .detail(format!("`{field}`: {error}"))
 }
 
 fn unanswered(error: &sqlx::Error) -> Problem {

@@ -101,6 +101,13 @@ pub struct Actor {
     pub source: Arc<str>,
 }
 
+impl Actor {
+    /// The same as a job's `enqueued_by`: `api:<key id>` or `cli:<name>`.
+    pub(super) fn enqueuer(&self) -> String {
+        self.name.strip_prefix("key:").map_or_else(|| self.name.to_string(), |id| format!("api:{id}"))
+    }
+}
+
 /// The proof that its holder may do what the rank `R` may.
 #[derive(Debug)]
 pub struct May<R: Rank> {

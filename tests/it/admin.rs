@@ -7,6 +7,7 @@ mod jobs;
 mod keys;
 mod probes;
 mod queues;
+mod webhooks;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -22,9 +23,11 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidemill::admin::{ApiKeys, Desk, Health, Operators, Role, router};
+use tidemill::admin::{ApiKeys, Desk, DeskParts, Health, Operators, Role, router};
 use tidemill::clock::{Clock, Entropy, Timestamp};
+use tidemill::config::fanout::FanoutConfig;
 use tidemill::data::Database;
+use tidemill::fanout::FanoutState;
 use tidemill::job::{Done, JobError, JobKind, QueueName};
 use tidemill::queue::Queue;
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
@@ -92,7 +95,8 @@ impl House {
         let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
         let options = SqliteOptions::at(dir.path().join("queue.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options, clock.clone()).await.unwrap());
-        let names: BTreeSet<QueueName> = ["high_priority", "reports"].map(|n| n.parse().unwrap()).into();
+        let names: BTreeSet<QueueName> =
+            ["high_priority", "notifications", "reports"].map(|n| n.parse().unwrap()).into();
         let settings =
             |name: &QueueName| QueueSettings { name: name.clone(), rate: None, retention: Retention::default() };
         store.declare_queues(names.iter().map(settings).collect()).await.unwrap();
@@ -102,7 +106,17 @@ impl House {
         let mut kinds = Registry::new();
         kinds.register::<Echo>(Arc::new(())).unwrap();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
-        let desk = Arc::new(Desk::new(queue, Arc::new(kinds), &db, &clock, &entropy));
+        let fanout = FanoutState::new(db.clone(), to_loopback(), clock.clone(), entropy.clone()).unwrap();
+        let fanout = Arc::new(fanout);
+        tidemill::fanout::register(&mut kinds, Arc::clone(&fanout)).unwrap();
+        let desk = Arc::new(Desk::new(DeskParts {
+            queue,
+            kinds: Arc::new(kinds),
+            fanout,
+            db: db.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        }));
         let health = Health::new(Arc::clone(&store), db.clone(), clock.clone());
         let router = router(Operators::new(desk, health, recorder, clock.clone()));
 
@@ -157,6 +171,11 @@ impl House {
             sqlx::query_scalar("select count(*) from audit_log").fetch_one(pool).await.unwrap()
         })
     }
+}
+
+/// Webhooks may go to this machine, so that no test asks a name server.
+fn to_loopback() -> FanoutConfig {
+    FanoutConfig { allow_http: true, allow_addresses: vec!["127.0.0.0/8".parse().unwrap()], ..FanoutConfig::default() }
 }
 
 async fn key(keys: &ApiKeys, role: Role) -> String {

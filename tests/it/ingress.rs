@@ -1,6 +1,8 @@
 //! The public listener and the webhooks that come in through it.
 
 mod listener;
+mod receiving;
+mod rig;
 mod settings;
 mod signatures;
 mod wire;

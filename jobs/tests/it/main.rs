@@ -1,1 +1,13 @@
-//! Stories through the application: its handlers against fakes, and the real binary.
+//! Stories through the application: its clients and handlers against fakes, and the real binary.
+
+mod accounts_sync;
+mod gpu_market;
+mod maintenance_prune;
+mod market_poll;
+mod plaid;
+mod reconcile_stripe;
+mod registry;
+mod rig;
+mod stripe;
+mod stripe_event;
+mod through_the_worker;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::admin::order::Order;
 use crate::admin::page::Paged;
-use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
-use crate::job::{JobId, JobRecord, JobState, QueueName};
-use crate::store::{Cancel, Enqueued, ListQuery, LogLine, RetryDead, StoreError, WhyNot};
+use crate::admin::{Actor, Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
+use crate::job::{JobId, JobRecord, JobSpec, JobState, QueueName};
+use crate::store::{Cancel, ListQuery, LogLine, RetryDead, StoreError, WhyNot};
 
 /// One job with everything an operator asks next.
 #[derive(Debug, Serialize)]
@@ -71,20 +71,26 @@ impl Desk {
     /// # Errors
     /// When the order makes no sense or the store did not take it.
     pub async fn order(&self, by: &May<impl AtLeast<Operator>>, order: Order) -> Result<Ordered, Refusal> {
-        let enqueued_by = match by.actor().name.strip_prefix("key:") {
-            Some(id) => format!("api:{id}"),
-            None => by.actor().name.to_string(),
-        };
-        let spec = order.spec(&self.kinds, &enqueued_by)?;
+        let spec = order.spec(&self.kinds, &by.actor().enqueuer())?;
+        let subject = format!("kind:{}", spec.kind);
+        self.enqueue(by.actor(), "job.enqueue", subject, spec).await
+    }
+
+    pub(super) async fn enqueue(
+        &self,
+        by: &Actor,
+        action: &'static str,
+        subject: String,
+        spec: JobSpec,
+    ) -> Result<Ordered, Refusal> {
         // Refused here, it leaves no row: nothing was about to change.
         self.queue.admit(spec.clone())?;
-        let subject = format!("kind:{}", spec.kind);
         let act = async {
             let done = self.queue.enqueue(spec).await?;
-            Ok(Ordered { job: done.job(), duplicate: matches!(done, Enqueued::Duplicate(_)) })
+            Ok(Ordered { job: done.job(), duplicate: !done.is_new() })
         };
         let after = |done: &Ordered| json!({ "job": done.job, "duplicate": done.duplicate });
-        self.change(by.actor(), "job.enqueue", subject, None, after, act).await
+        self.change(by, action, subject, None, after, act).await
     }
 
     /// Brings a dead job back, or a scheduled one forward.

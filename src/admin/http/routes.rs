@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
-use super::{Operators, audit, jobs, keys, probes, queues, schedules, workers};
+use super::{Operators, audit, jobs, keys, probes, queues, schedules, webhooks, workers};
 use crate::admin::{May, Rank, Role};
 
 /// One route, for those who list them.
@@ -30,9 +30,10 @@ pub(super) struct Route {
 enum Verb {
     Get,
     Post,
+    Patch,
     Delete,
 }
-use Verb::{Delete, Get, Post};
+use Verb::{Delete, Get, Patch, Post};
 
 /// All routes, without their handlers.
 pub fn inventory() -> Vec<RouteEntry> {
@@ -61,6 +62,16 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Post, "/api/v1/schedules/{name}/resume", "Fire again, from now on", schedules::resume),
         keyed(Get, "/api/v1/workers", "The live workers", workers::list),
         keyed(Post, "/api/v1/workers/{id}/drain", "Let a worker take no more jobs", workers::drain),
+        keyed(Post, "/api/v1/events", "Publish an event", webhooks::publish),
+        keyed(Get, "/api/v1/endpoints", "Endpoints for webhooks out, newest first", webhooks::endpoints),
+        keyed(Post, "/api/v1/endpoints", "Register an endpoint; its secret is shown once", webhooks::create),
+        keyed(Get, "/api/v1/endpoints/{id}", "One endpoint", webhooks::endpoint),
+        keyed(Patch, "/api/v1/endpoints/{id}", "Change, enable or disable an endpoint", webhooks::change),
+        keyed(Delete, "/api/v1/endpoints/{id}", "Forget an endpoint", webhooks::delete),
+        keyed(Post, "/api/v1/endpoints/{id}/rotate", "Give it a new secret, shown once", webhooks::rotate),
+        keyed(Get, "/api/v1/messages", "Published messages, newest first", webhooks::messages),
+        keyed(Get, "/api/v1/deliveries", "Deliveries, newest first", webhooks::deliveries),
+        keyed(Get, "/api/v1/deliveries/{id}/attempts", "The POSTs of one delivery", webhooks::attempts),
         keyed(Get, "/api/v1/keys", "All API keys", keys::list),
         keyed(Post, "/api/v1/keys", "Make a key; it is shown once", keys::create),
         keyed(Post, "/api/v1/keys/{id}/revoke", "Take a key back at once", keys::revoke),
@@ -96,6 +107,7 @@ where
     let (method, answer) = match verb {
         Get => ("GET", routing::get(handler)),
         Post => ("POST", routing::post(handler)),
+        Patch => ("PATCH", routing::patch(handler)),
         Delete => ("DELETE", routing::delete(handler)),
     };
     Route { entry: RouteEntry { method, path, role, summary }, answer }

@@ -9,8 +9,9 @@ use super::txn::{QueueId, Txn};
 use crate::job::{DeadReason, Failure, Incarnation, JobId, JobState};
 use crate::store::{Beat, BeatReply, LeaseToken, Rescued, StoreError, Verdict};
 
-/// Renews a worker's lease; its first beat registers it.
-pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<BeatReply, StoreError> {
+/// Renews a worker's lease; its first beat registers it. `None`: it is dead, which is counted (an error would take the
+/// count back with everything else).
+pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<Option<BeatReply>, StoreError> {
     let lease_until = txn.now.after(beat.lease);
     let draining: Option<bool> = txn
         .sql(
@@ -38,7 +39,7 @@ pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<BeatReply, Sto
         .during("renew a worker's lease")?;
     let Some(drain) = draining else {
         txn.refuse();
-        return Err(StoreError::DeadIncarnation(beat.incarnation));
+        return Ok(None);
     };
     let cancel = txn
         .sql("select id, epoch, seq from jobs where holder = ?1 and state = 'running' and cancel_requested = 1 limit 1000")?
@@ -49,7 +50,7 @@ pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<BeatReply, Sto
         .during("look for cancelled jobs")?
         .collect::<Result<_, _>>()
         .during("look for cancelled jobs")?;
-    Ok(BeatReply { store_now: txn.now, cancel, drain })
+    Ok(Some(BeatReply { store_now: txn.now, cancel, drain }))
 }
 
 /// Ends a worker's life cleanly: what it still runs goes back uncharged.

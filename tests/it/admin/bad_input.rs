@@ -28,6 +28,14 @@ fn post(name: &'static str, path: &'static str, body: Option<Value>, status: u16
     Case { name, method: "POST", path, body: body.map(|b| b.to_string()), status, names }
 }
 
+fn event(name: &'static str, body: Value, names: [&'static str; 3]) -> Case {
+    post(name, "/api/v1/events", Some(body), 422, names)
+}
+
+fn endpoint(name: &'static str, body: Value, names: [&'static str; 3]) -> Case {
+    post(name, "/api/v1/endpoints", Some(body), 422, names)
+}
+
 /// An order of a good job with these fields put in.
 fn with(extra: Value) -> Value {
     let mut order = json!({ "kind": "test.echo", "payload": { "text": "hello" } });
@@ -102,6 +110,40 @@ fn cases() -> Vec<Case> {
         post("retry of an id that is none", "/api/v1/jobs/x/retry", None, 422, ["job id", "x", "UUID"]),
         post("a worker's id that is none", "/api/v1/workers/x/drain", None, 422, ["worker id", "x", "UUID"]),
         post("an unknown schedule", "/api/v1/schedules/none/pause", None, 404, ["", "", ""]),
+        event(
+            "an event of no type",
+            json!({ "id": "e", "event_type": "no type", "payload": {} }),
+            ["event_type", "no type", "words"],
+        ),
+        event("an event without a payload", json!({ "id": "e", "event_type": "a.b" }), ["payload", "", ""]),
+        event(
+            "an event with another field",
+            json!({ "id": "e", "event_type": "a.b", "payload": 1, "to": "x" }),
+            ["to", "", "event_type"],
+        ),
+        endpoint(
+            "an endpoint without https",
+            json!({ "url": "ftp://127.0.0.1/", "event_types": ["*"] }),
+            ["url", "", "https"],
+        ),
+        endpoint(
+            "an endpoint in a private network",
+            json!({ "url": "https://10.0.0.1/", "event_types": ["*"] }),
+            ["url", "", "public"],
+        ),
+        endpoint(
+            "an endpoint for no events",
+            json!({ "url": "http://127.0.0.1:9/", "event_types": [] }),
+            ["event_types", "list of 0", "1 to 100"],
+        ),
+        endpoint(
+            "an endpoint with a weak secret",
+            json!({ "url": "http://127.0.0.1:9/", "event_types": ["*"], "secret": "hunter2" }),
+            ["secret", "", "whsec_"],
+        ),
+        post("an unknown endpoint", "/api/v1/endpoints/ep_none/rotate", None, 404, ["", "", ""]),
+        get("a delivery state that is none", "/api/v1/deliveries?state=lost", 422, ["state", "lost", "pending"]),
+        get("a cursor of another list of webhooks", "/api/v1/messages?cursor=dlv_1", 422, ["cursor", "", "next"]),
         post("a key's id that is none", "/api/v1/keys/x/revoke", None, 422, ["key id", "x", "twelve"]),
         post(
             "a key of no role",
@@ -131,7 +173,7 @@ fn cases() -> Vec<Case> {
 async fn bad_input_is_named_and_changes_nothing() {
     let house = House::new().await;
     house.job(json!({})).await;
-    let before = (house.counts().await.queues, key_count(&house).await);
+    let before = (house.counts().await.queues, row_count(&house).await);
     for case in cases() {
         let request = Request::builder().method(case.method).uri(case.path).header("x-api-key", &house.admin);
         let request = match case.body {
@@ -148,7 +190,7 @@ async fn bad_input_is_named_and_changes_nothing() {
             let text = problem[member].as_str().map_or_else(|| problem[member].to_string(), str::to_owned);
             assert!(text.contains(part), "{member} does not name `{part}`, {place}");
         }
-        let after = (house.counts().await.queues, key_count(&house).await);
+        let after = (house.counts().await.queues, row_count(&house).await);
         assert_eq!(after, before, "something was done, {place}");
     }
 }
@@ -175,8 +217,8 @@ async fn a_body_above_the_cap_is_cut_off() {
     assert_eq!(reply.status.as_u16(), 413, "{reply:?}");
 }
 
-async fn key_count(house: &House) -> i64 {
+async fn row_count(house: &House) -> i64 {
     tidemill::on_pool!(house.db.read(), pool => {
-        sqlx::query_scalar("select count(*) from api_keys").fetch_one(pool).await.unwrap()
+        sqlx::query_scalar("select (select count(*) from api_keys) + (select count(*) from endpoints)").fetch_one(pool).await.unwrap()
     })
 }

@@ -46,9 +46,10 @@ pub(crate) async fn an_incarnation_declared_dead_never_beats_again(rig: &mut Rig
     let worker = rig.worker().await;
     rig.clock.advance(LEASE + MS);
     assert_eq!(rig.rescue().await.dead_workers, 1);
-    for _ in 0..2 {
+    for refusals in 1..=2 {
         let beat = rig.beat(worker).await;
         assert!(matches!(beat, Err(StoreError::DeadIncarnation(who)) if who == worker), "{beat:?}");
+        assert_eq!(rig.refusals().await, refusals, "it is counted");
         rig.reopen().await;
     }
 }
