@@ -39,7 +39,8 @@ async fn a_receiver_that_never_gets_to_its_status_is_a_timeout() {
         Reply::Silence,
         Reply::Drip(b"HTTP/1.1 200 OK\r\nx-slow: ".to_vec(), b'a'),
         Reply::Drip(Vec::new(), b'H'),
-        Reply::Drip(continues, b' '),
+        Reply::Drip(continues.clone(), b' '),
+        Reply::Flood(Vec::new(), continues),
     ];
     let attempts = never.iter().map(|script| attempt(SHORT_MS, script.clone()));
     for (script, (state, attempt)) in never.iter().zip(join_all(attempts).await) {
@@ -68,7 +69,6 @@ async fn a_receiver_that_breaks_off_or_talks_nonsense_is_a_failure() {
         Reply::Bytes(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n".to_vec()),
         Reply::Bytes(many_headers),
         Reply::Flood(b"HTTP/1.1 200 OK\r\nx-big: ".to_vec(), vec![b'a'; 64 * 1024]),
-        Reply::Flood(Vec::new(), b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)),
     ];
     for script in broken {
         let (state, attempt) = attempt(LONG_MS, script).await;
@@ -160,7 +160,7 @@ async fn plain_text_server() -> std::net::SocketAddr {
 async fn every_post_that_receivers_see_is_in_the_log_whatever_they_answer() {
     let stage = Stage::new().await;
     let (mut posts, mut logged) = (0, 0);
-    for _ in 0..60 {
+    for _ in 0..40 {
         let script = (0..4).map(|_| random_reply(&stage)).collect();
         let receiver = Receiver::start(script).await;
         let (_, job) = stage.one_delivery(&receiver.url()).await;
@@ -180,7 +180,7 @@ async fn every_post_that_receivers_see_is_in_the_log_whatever_they_answer() {
         posts += seen;
         logged += attempts.len();
     }
-    assert!(posts > 100, "{posts}");
+    assert!(posts > 70, "{posts}");
     assert_eq!(posts, logged);
 }
 
