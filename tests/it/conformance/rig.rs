@@ -37,7 +37,11 @@ pub(crate) struct Rig {
 
 /// A rig over the embedded store at its shipped defaults.
 pub(crate) async fn sqlite() -> Rig {
-    let dir = tempfile::tempdir().expect("a temporary directory");
+    sqlite_in(tempfile::tempdir().expect("a temporary directory")).await
+}
+
+/// The same in a directory of the caller's choice.
+pub(crate) async fn sqlite_in(dir: TempDir) -> Rig {
     let path = dir.path().join("queue.db");
     let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
     let at = clock.clone();
