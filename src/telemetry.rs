@@ -4,6 +4,8 @@
 //! logged once, where it is handled. Payloads, secrets and tokens are never logged.
 
 pub use metrics_exporter_prometheus::PrometheusHandle as Recorder;
+use std::io::IsTerminal as _;
+
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 
@@ -22,7 +24,11 @@ pub fn log(config: &LogConfig) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&config.filter).map_err(|e| {
         ConfigError::invalid("log.filter", &config.filter, format!("{e}; an example: info,tidemill::worker=debug"))
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let started = match config.format {
         LogFormat::Text => lines.compact().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::ExposeSecret as _;
-use tidemill::admin::{Ask, Desk, May, Role as AdminRole};
+use tidemill::admin::{Ask, May, Role as AdminRole};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::config::Config;
 use tidemill::config::schedules::PlanText;
@@ -105,8 +105,7 @@ fn config(options: &SandboxOptions) -> anyhow::Result<Config> {
 
 /// A key for this run; those of earlier runs are good for nothing any more.
 async fn operator_key(wiring: &Wiring) -> anyhow::Result<String> {
-    let desk =
-        Desk::new(wiring.queue.clone(), Arc::clone(&wiring.registry), &wiring.db, &wiring.clock, &wiring.entropy);
+    let desk = wiring.desk();
     let by = May::local("sandbox");
     for key in desk.keys(&by, &Ask::default()).await?.items {
         if key.revoked_at.is_none() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tidemill::admin::{self, Condition, Desk, Health, Operators};
+use tidemill::admin::{self, Condition, Health, Operators};
 use tidemill::config::Config;
 use tidemill::ingress::{self, Ingress, Sources};
 use tidemill::listener::{self, ListenerLimits};
@@ -89,12 +89,12 @@ impl Service {
             grace: grace(config),
         };
         let public = if roles.contains(&Role::Ingress) {
-            Some((bind("ingress.listen", config.ingress.listen).await?, service.ingress(config, lookup)?))
+            Some((bind("ingress.listen", config.ingress.listen)?, service.ingress(config, lookup)?))
         } else {
             None
         };
         let operators =
-            if roles.contains(&Role::Admin) { Some(bind("admin.listen", config.admin.listen).await?) } else { None };
+            if roles.contains(&Role::Admin) { Some(bind("admin.listen", config.admin.listen)?) } else { None };
         if roles.contains(&Role::Worker) {
             service.start_worker(config).await?;
         }
@@ -181,9 +181,7 @@ impl Service {
                     }
                 });
         }
-        let desk =
-            Desk::new(wiring.queue.clone(), Arc::clone(&wiring.registry), &wiring.db, &wiring.clock, &wiring.entropy);
-        admin::router(Operators::new(Arc::new(desk), health, recorder, wiring.clock.clone()))
+        admin::router(Operators::new(Arc::new(wiring.desk()), health, recorder, wiring.clock.clone()))
     }
 
     /// Rings when the process can't go on.
@@ -218,8 +216,8 @@ impl Service {
     }
 }
 
-async fn bind(field: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn bind(field: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listener::bind(address).with_context(|| {
         format!("{field} is {address}, which can't be listened on; is another process there? Set {field} to a free one")
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tidemill::admin::{Desk, DeskParts};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::config::Config;
 use tidemill::data::Database;
@@ -70,6 +71,18 @@ impl Wiring {
         let declared = schedule::configured(schedules::schedules(&app)?, &config.schedules)?;
         let scheduler = Scheduler::new(queue.clone(), declared, clock.clone(), entropy.clone())?;
         Ok(Self { store, db, queue, registry: Arc::new(registry), app, fanout, scheduler, clock, entropy })
+    }
+
+    /// The operators' desk over these parts.
+    pub fn desk(&self) -> Desk {
+        Desk::new(DeskParts {
+            queue: self.queue.clone(),
+            kinds: Arc::clone(&self.registry),
+            fanout: Arc::clone(&self.fanout),
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+        })
     }
 
     /// Closes the database; the store closes with its last user.

@@ -67,11 +67,7 @@ impl Story {
                     self.post(&event, &self.secret).await;
                     self.repeated.fetch_add(1, Ordering::Relaxed);
                 }
-                5..8 => {
-                    if self.post(&event, "whsec_somebody_else").await == Some(401) {
-                        self.forged.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
+                5..8 => self.forge(&event).await,
                 8..20 => self.spend(),
                 _ => {}
             }
@@ -91,6 +87,13 @@ impl Story {
             75..85 => self.account.bill_in_vain(subscription),
             85..95 => self.account.change_price(subscription, cents),
             _ => self.account.cancel(subscription),
+        }
+    }
+
+    /// Somebody without the secret posts it.
+    async fn forge(&self, event: &SentEvent) {
+        if self.post(event, "whsec_somebody_else").await == Some(401) {
+            self.forged.fetch_add(1, Ordering::Relaxed);
         }
     }
 

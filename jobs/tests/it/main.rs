@@ -1,6 +1,8 @@
 //! Stories through the application: its clients and handlers against fakes, and the real binary.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
 
 mod accounts_sync;
+mod fakes;
 mod gpu_market;
 mod maintenance_prune;
 mod market_poll;
