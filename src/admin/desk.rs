@@ -108,6 +108,6 @@ impl Desk {
         if let Err(error) = self.audit.close(entry, &outcome).await {
             tracing::error!(actor = %by.name, action, subject, %outcome, %error, "an outcome is missing in the audit log");
         }
-        Ok(done?)
+        done
     }
 }
