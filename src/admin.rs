@@ -31,3 +31,6 @@ pub use order::{Order, OrderError};
 pub use page::{Ask, InvalidLimit, InvalidPlace, Limit, Paged, Place};
 pub use refusal::{Refusal, Sort};
 pub use role::{Actor, Admin, AtLeast, InvalidRole, May, Operator, Rank, Role, Viewer};
+
+/// The longest body that any of the operators' routes takes.
+pub const MAX_BODY_BYTES: u64 = 2 * 1024 * 1024;

@@ -23,14 +23,14 @@ use self::queues::{LogConfig, QueuesConfig, WorkerConfig};
 use self::schedules::SchedulesConfig;
 
 /// Variables with our prefix that are no configuration keys: the file's path and secrets.
-const NOT_KEYS: [&str; 3] = ["config", "data_key", "api_key"];
+const NOT_KEYS: [&str; 4] = ["config", "data_key", "data_key_previous", "api_key"];
 
 /// What is wrong with the configuration. The message names the key, and where it came from.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It can't be read, or has an unknown key or a value of the wrong kind.
     #[error("{0}")]
-    Read(Box<figment::Error>),
+    Read(String),
     /// The file that was asked for is not there.
     #[error("the configuration file {0} does not exist")]
     NoFile(PathBuf),
@@ -51,6 +51,12 @@ impl ConfigError {
     pub fn invalid(field: impl Into<String>, value: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::Invalid { field: field.into(), value: value.to_string(), why: why.to_string() }
     }
+}
+
+/// A variable of the environment: for secrets, and for the integrations' own names. Read here and nowhere else.
+pub fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok()
 }
 
 /// Everything.
@@ -112,7 +118,7 @@ impl Config {
         let plain = Env::raw().only(&["QUEUE_URL", "DATABASE_URL"]);
         let ours = Env::prefixed("TIDEMILL_").ignore(&NOT_KEYS).split("__");
         let read = Figment::from(Serialized::defaults(Self::default())).merge(toml).merge(plain).merge(ours);
-        let config: Self = read.extract().map_err(|e| ConfigError::Read(Box::new(e)))?;
+        let config: Self = read.extract().map_err(|e| ConfigError::Read(named(&e)))?;
         config.complete()
     }
 
@@ -166,4 +172,25 @@ fn within(field: &str, value: u64, min: u64, max: u64) -> Result<(), ConfigError
         return Ok(());
     }
     Err(ConfigError::invalid(field, value, format_args!("{min} to {max} is allowed")))
+}
+
+/// The key as people write it, what is wrong with it, and the file or variable that it stands in.
+fn named(error: &figment::Error) -> String {
+    let key = error.path.join(".");
+    let from_environment = error.metadata.as_ref().is_some_and(|m| m.name.contains("environment"));
+    let place = match error.metadata.as_ref().map(|m| (&m.source, &m.name)) {
+        _ if from_environment => format!("the variable {}", variable_of(&key)),
+        Some((Some(source), _)) => source.to_string(),
+        Some((None, name)) => name.to_string(),
+        None => "the configuration".to_owned(),
+    };
+    let key = if key.is_empty() { String::new() } else { format!("{key}: ") };
+    format!("{key}{} (in {place})", error.kind)
+}
+
+fn variable_of(key: &str) -> String {
+    match key {
+        "queue_url" | "database_url" => key.to_uppercase(),
+        _ => format!("TIDEMILL_{}", key.replace('.', "__").to_uppercase()),
+    }
 }

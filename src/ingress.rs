@@ -12,9 +12,7 @@ mod signature;
 mod source;
 mod verify;
 
-use std::time::Duration;
-
-use crate::config::ingress::IngressConfig;
+use crate::config::ingress::{IngressConfig, MAX_BODY_BYTES};
 use crate::listener::ListenerLimits;
 
 pub use receive::{Ingress, router};
@@ -22,18 +20,7 @@ pub use received::{RawBody, WebhookReceived};
 pub use source::{Source, SourceError, Sources};
 pub use verify::{Verified, VerifyError};
 
-/// The listener's limits as configured.
+/// The listener's limits as configured. Bodies may be as large as any source takes; a smaller cap of its own acts in the handler.
 pub fn limits(config: &IngressConfig) -> ListenerLimits {
-    let (limits, size) = (&config.limits, |n: u64| usize::try_from(n).unwrap_or(usize::MAX));
-    ListenerLimits {
-        name: "public",
-        connections: size(limits.connections),
-        head: Duration::from_secs(limits.head_timeout_seconds),
-        idle: Duration::from_secs(limits.idle_timeout_seconds),
-        request: Duration::from_secs(limits.request_timeout_seconds),
-        head_bytes: size(limits.head_bytes),
-        // The largest that any source takes; a smaller cap of its own acts in the handler.
-        body_bytes: size(crate::config::ingress::MAX_BODY_BYTES),
-        grace: Duration::from_secs(limits.shutdown_grace_seconds),
-    }
+    ListenerLimits::configured("public", &config.limits, MAX_BODY_BYTES)
 }

@@ -3,7 +3,10 @@
 //! Field names are the same everywhere: `job.id`, `job.kind`, `queue`, `attempt`, `duration_ms`, `error`. A failure is
 //! logged once, where it is handled. Payloads, secrets and tokens are never logged.
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+pub use metrics_exporter_prometheus::PrometheusHandle as Recorder;
+use std::io::IsTerminal as _;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::ConfigError;
@@ -21,7 +24,11 @@ pub fn log(config: &LogConfig) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&config.filter).map_err(|e| {
         ConfigError::invalid("log.filter", &config.filter, format!("{e}; an example: info,tidemill::worker=debug"))
     })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
     let started = match config.format {
         LogFormat::Text => lines.compact().try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
@@ -29,11 +36,12 @@ pub fn log(config: &LogConfig) -> Result<(), ConfigError> {
     started.map_err(|e| ConfigError::invalid("log", "started twice", e))
 }
 
-/// Starts collecting metrics; the handle renders them.
+/// Starts collecting metrics; the recorder renders them. Somebody must call its `run_upkeep` every few seconds, or the
+/// histograms' samples pile up.
 ///
 /// # Errors
 /// When collecting was started before.
-pub fn collect() -> Result<PrometheusHandle, ConfigError> {
+pub fn collect() -> Result<Recorder, ConfigError> {
     let wrong = |e: metrics_exporter_prometheus::BuildError| ConfigError::invalid("metrics", "recorder", e);
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)

@@ -97,6 +97,14 @@ pub fn schedules(app: &App) -> Result<Vec<Schedule>, InvalidPlan> {
 }
 
 impl Line {
+    /// The job for one due time.
+    ///
+    /// # Errors
+    /// When its payload is none; a test sees to it that it is one.
+    pub fn spec(&self, due: Timestamp) -> Result<JobSpec, PayloadError> {
+        (self.job)(due)
+    }
+
     fn schedule(&self) -> Result<Schedule, InvalidPlan> {
         let plan = match self.when {
             When::Cron(text) => Plan::cron(text, "UTC")?,

@@ -14,8 +14,9 @@ use crate::job::RetryPolicy;
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
-/// A wait above this could not be told from a delivery that was forgotten.
-const MAX_DELAY_MS: u64 = 7 * 24 * HOUR_MS;
+/// The worker lets no job wait longer for its next attempt, whoever asks for it.
+const MAX_DELAY_MS: u64 = 24 * HOUR_MS;
+const MAX_OVERLAP_MS: u64 = 7 * 24 * HOUR_MS;
 /// A POST holds a place in its queue's pool; a handler may take no longer than this and a margin.
 const MAX_TIMEOUT_MS: u64 = 60 * SECOND_MS;
 
@@ -26,11 +27,11 @@ pub struct FanoutConfig {
     /// One POST may take so long from DNS to the reply's last byte. Default 15,000; 100 to 60,000.
     pub timeout_ms: u64,
     /// The waits after the first, second, … failed attempt; one attempt more than entries is made. The first attempt
-    /// is made at once. Default 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h; at most 50 entries of at most 7 days.
+    /// is made at once. Default 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h; at most 50 entries of at most 24 h.
     pub retry_delays_ms: Vec<u64>,
-    /// Each wait varies by up to this share to either side. Default 20; 0 to 100.
+    /// Each wait varies by up to this share to either side, up to 24 h. Default 20; 0 to 100.
     pub jitter_percent: u8,
-    /// A receiver's `Retry-After` is followed up to this. Default 24 h.
+    /// A receiver's `Retry-After` is followed up to this. Default and at most 24 h.
     pub retry_after_cap_ms: u64,
     /// Allow `http://` endpoints. Default false.
     pub allow_http: bool,
@@ -115,16 +116,16 @@ impl FanoutConfig {
             return invalid(
                 "retry_delays_ms",
                 format!("{:?}", self.retry_delays_ms),
-                "at most 50, each at most 7 days",
+                "at most 50, each at most 24 h, 86400000",
             );
         }
         if self.jitter_percent > 100 {
             return invalid("jitter_percent", self.jitter_percent.to_string(), "0 to 100");
         }
         if self.retry_after_cap_ms > MAX_DELAY_MS {
-            return invalid("retry_after_cap_ms", self.retry_after_cap_ms.to_string(), "at most 7 days, 604800000");
+            return invalid("retry_after_cap_ms", self.retry_after_cap_ms.to_string(), "at most 24 h, 86400000");
         }
-        if self.rotation_overlap_ms > MAX_DELAY_MS {
+        if self.rotation_overlap_ms > MAX_OVERLAP_MS {
             return invalid("rotation_overlap_ms", self.rotation_overlap_ms.to_string(), "at most 7 days, 604800000");
         }
         Ok(())
@@ -144,7 +145,7 @@ impl FanoutConfig {
     pub fn delay_after(&self, attempt: u32, entropy: &Entropy) -> Duration {
         let delays = self.retry_delays_ms.iter().map(|ms| Duration::from_millis(*ms)).collect();
         let jitter = f64::from(self.jitter_percent) / 100.0;
-        RetryPolicy::List { delays, jitter }.delay(attempt, entropy)
+        RetryPolicy::List { delays, jitter }.delay(attempt, entropy).min(Duration::from_millis(MAX_DELAY_MS))
     }
 }
 
@@ -171,6 +172,7 @@ mod tests {
         for _ in 0..1_000 {
             let wait = config.delay_after(2, &entropy).as_millis();
             assert!((240_000..=360_000).contains(&wait), "{wait}");
+            assert!(config.delay_after(9, &entropy) <= Duration::from_secs(24 * 3600));
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::history::DeliveryState;
 use super::ledger::{self, Due, Next};
@@ -66,18 +67,23 @@ impl Handler for Deliver {
 
     async fn run(self, ctx: Context, state: &FanoutState) -> Result<Done, JobError> {
         if ctx.cancelled().is_cancelled() {
-            return Err(JobError::snooze(Duration::ZERO, "stopped before the POST"));
+            return Err(JobError::retry(anyhow!("it was stopped before the POST")));
         }
-        deliver(state, &self, Turn::of(&ctx)).await
+        deliver(state, &self, Turn::of(&ctx), ctx.cancelled()).await
     }
 }
 
-/// One attempt.
+/// One attempt. When `stop` rings during the POST it soon ends, is logged, and leaves the delivery as it was.
 ///
 /// # Errors
 /// Retry with the schedule's wait when the receiver did not answer 2xx, cancelled when the endpoint is gone, disabled
 /// or answered 410.
-pub async fn deliver(state: &FanoutState, job: &Deliver, turn: Turn) -> Result<Done, JobError> {
+pub async fn deliver(
+    state: &FanoutState,
+    job: &Deliver,
+    turn: Turn,
+    stop: &CancellationToken,
+) -> Result<Done, JobError> {
     let Some(due) = ledger::load(state, job).await? else {
         return Err(JobError::cancelled("the message is no longer kept"));
     };
@@ -91,7 +97,7 @@ pub async fn deliver(state: &FanoutState, job: &Deliver, turn: Turn) -> Result<D
             return Err(JobError::cancelled(why));
         }
     };
-    let (host, posted) = send(state, job, &due, url).await?;
+    let (host, posted) = send(state, job, &due, url, stop).await?;
     let (next, wait) = judge(state, &posted.answer, turn);
     let moved = ledger::record(state, job, &due.id, &host, &posted, &turn, next).await?;
     report(job, &host, &posted, turn, moved);
@@ -108,7 +114,13 @@ fn wanted(due: &Due) -> Result<&str, String> {
 }
 
 /// Signs and POSTs, unless the guard refuses the URL as it stands now. Also gives the host, for the log.
-async fn send(state: &FanoutState, job: &Deliver, due: &Due, url: &str) -> Result<(String, Posted), JobError> {
+async fn send(
+    state: &FanoutState,
+    job: &Deliver,
+    due: &Due,
+    url: &str,
+    stop: &CancellationToken,
+) -> Result<(String, Posted), JobError> {
     let url = match state.guard.check(url) {
         Ok(url) => url,
         Err(refused) => return Ok((String::new(), Posted::refused(&refused))),
@@ -122,7 +134,7 @@ async fn send(state: &FanoutState, job: &Deliver, due: &Due, url: &str) -> Resul
     let timestamp_s = now.as_ms().div_euclid(1_000);
     let signature = sign(&secrets, &job.message, timestamp_s, due.body.as_bytes());
     let out = Outgoing { url, message: job.message.clone(), timestamp_s, signature, body: due.body.clone() };
-    Ok((host, post(&state.client, state.config.timeout(), out).await))
+    Ok((host, post(&state.client, state.config.timeout(), stop, out).await))
 }
 
 /// What the answer makes of the delivery, and the wait before the next attempt.
@@ -131,6 +143,8 @@ fn judge(state: &FanoutState, answer: &Answer, turn: Turn) -> (Next, Duration) {
     match answer {
         Answer::Status { status: 200..=299, .. } => (Next::Succeeded, Duration::ZERO),
         Answer::Status { status: 410, .. } => (Next::Gone, Duration::ZERO),
+        // The worker settles it by the reason of the stop, not by the schedule.
+        Answer::Nothing { class: ErrorClass::Stopped, .. } => (Next::Unchanged, Duration::ZERO),
         _ if turn.is_last => (Next::Exhausted, Duration::ZERO),
         _ => {
             let wait = wait_after(state, answer, turn.number, now);
@@ -163,7 +177,7 @@ fn report(job: &Deliver, host: &str, posted: &Posted, turn: Turn, moved: bool) {
     let duration_ms = posted.duration.as_millis();
     let (message, endpoint, attempt) = (&job.message, &job.endpoint, turn.number);
     tracing::debug!(message, endpoint, host, attempt, outcome, duration_ms, "delivery attempt");
-    if !moved {
+    if !moved && !matches!(&posted.answer, Answer::Nothing { class: ErrorClass::Stopped, .. }) {
         tracing::warn!(message, endpoint, attempt, outcome, "a late delivery attempt was logged and changed nothing");
     }
 }
@@ -176,7 +190,7 @@ fn decide(answer: &Answer, next: Next, wait: Duration) -> Result<Done, JobError>
     match next {
         Next::Succeeded => Ok(Done::with(what)),
         Next::Gone => Err(JobError::cancelled(format!("{what}; the endpoint is disabled now"))),
-        // After the last attempt the wait is of no use: the worker makes the job dead.
-        Next::Exhausted | Next::Again(_) => Err(JobError::retry_after(anyhow!(what), wait)),
+        // The wait counts only for `Again`: after the last attempt, or a stop, the worker decides.
+        Next::Exhausted | Next::Again(_) | Next::Unchanged => Err(JobError::retry_after(anyhow!(what), wait)),
     }
 }

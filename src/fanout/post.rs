@@ -6,10 +6,11 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::guard::UrlRefused;
@@ -19,6 +20,8 @@ const READ_MAX: usize = 16 * 1024;
 /// What the attempt log keeps of a reply.
 const KEEP_MAX: usize = 1_024;
 const ERROR_MAX: usize = 500;
+/// A POST under way gets so long to end when its job shall stop: less than the worker gives the job.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is sent.
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub(super) enum ErrorClass {
     Broken,
     /// The guard did not let it out; nothing was sent.
     Refused,
+    /// Its job was to stop before the receiver had answered.
+    Stopped,
 }
 
 impl ErrorClass {
@@ -70,6 +75,7 @@ impl ErrorClass {
             Self::Tls => "tls",
             Self::Broken => "broken",
             Self::Refused => "refused",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -82,10 +88,22 @@ impl Posted {
     }
 }
 
-/// Sends it, once.
-pub(super) async fn post(client: &reqwest::Client, deadline: Duration, out: Outgoing) -> Posted {
+/// What ends an exchange from this side.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    Deadline,
+    Stop,
+}
+
+/// Sends it, once. When `stop` rings it soon comes to an end.
+pub(super) async fn post(
+    client: &reqwest::Client,
+    deadline: Duration,
+    stop: &CancellationToken,
+    out: Outgoing,
+) -> Posted {
     let started = Instant::now();
-    let end = tokio::time::Instant::from_std(started) + deadline;
+    let mut cut = pin!(cut(deadline, stop));
     let request = client
         .post(out.url)
         .header(CONTENT_TYPE, "application/json")
@@ -99,8 +117,9 @@ pub(super) async fn post(client: &reqwest::Client, deadline: Duration, out: Outg
         address: None,
         duration: started.elapsed(),
     };
-    match timeout_at(end, request.send()).await {
-        Err(_) => nothing(ErrorClass::Timeout, format!("no reply within {} ms", deadline.as_millis())),
+    match until(cut.as_mut(), request.send()).await {
+        Err(Cut::Deadline) => nothing(ErrorClass::Timeout, format!("no reply within {} ms", deadline.as_millis())),
+        Err(Cut::Stop) => nothing(ErrorClass::Stopped, "the job was stopped before a reply came".to_owned()),
         Ok(Err(error)) => {
             let (class, error) = classify(error);
             nothing(class, error)
@@ -108,7 +127,7 @@ pub(super) async fn post(client: &reqwest::Client, deadline: Duration, out: Outg
         Ok(Ok(mut response)) => {
             let status = response.status().as_u16();
             let retry_after = retry_after(response.headers());
-            let reply = read(&mut response, end).await;
+            let reply = read(&mut response, cut).await;
             Posted {
                 answer: Answer::Status { status, retry_after },
                 reply: excerpt(&reply),
@@ -119,11 +138,30 @@ pub(super) async fn post(client: &reqwest::Client, deadline: Duration, out: Outg
     }
 }
 
+async fn cut(deadline: Duration, stop: &CancellationToken) -> Cut {
+    let stopped = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+    };
+    tokio::select! {
+        () = tokio::time::sleep(deadline) => Cut::Deadline,
+        () = stopped => Cut::Stop,
+    }
+}
+
+async fn until<T>(cut: Pin<&mut impl Future<Output = Cut>>, work: impl Future<Output = T>) -> Result<T, Cut> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        cut = cut => Err(cut),
+    }
+}
+
 /// The beginning of the body; a body that breaks off or goes on for ever is cut, not an error.
-async fn read(response: &mut reqwest::Response, end: tokio::time::Instant) -> Vec<u8> {
+async fn read(response: &mut reqwest::Response, mut cut: Pin<&mut impl Future<Output = Cut>>) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < READ_MAX {
-        let Ok(Ok(Some(chunk))) = timeout_at(end, response.chunk()).await else { break };
+        let Ok(Ok(Some(chunk))) = until(cut.as_mut(), response.chunk()).await else { break };
         let room = READ_MAX - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
@@ -137,10 +175,10 @@ fn retry_after(headers: &HeaderMap) -> Option<String> {
 /// Text of at most 1 KiB without NUL, which Postgres refuses.
 fn excerpt(reply: &[u8]) -> String {
     let text = String::from_utf8_lossy(&reply[..reply.len().min(KEEP_MAX)]).replace('\0', "\u{fffd}");
-    cut(text, KEEP_MAX)
+    shorten(text, KEEP_MAX)
 }
 
-fn cut(mut text: String, max: usize) -> String {
+fn shorten(mut text: String, max: usize) -> String {
     text.truncate(text.floor_char_boundary(max));
     text
 }
@@ -163,7 +201,7 @@ fn classify(error: reqwest::Error) -> (ErrorClass, String) {
         }
         cause = inner.source();
     }
-    (class, cut(text, ERROR_MAX))
+    (class, shorten(text, ERROR_MAX))
 }
 
 fn class_of(error: &(dyn Error + 'static)) -> Option<ErrorClass> {
@@ -171,10 +209,12 @@ fn class_of(error: &(dyn Error + 'static)) -> Option<ErrorClass> {
         let unresolved = matches!(refused, UrlRefused::Unresolved { .. });
         return Some(if unresolved { ErrorClass::Dns } else { ErrorClass::Refused });
     }
-    // rustls reports through an io::Error, whose `source` skips the error it wraps.
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let tls = error.is::<rustls::Error>() || wrapped.is_some_and(|w| w.is::<rustls::Error>());
-    tls.then_some(ErrorClass::Tls)
+    // rustls reports through io::Errors, whose `source` skips the error that they wrap.
+    let mut error = error;
+    while let Some(wrapped) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        error = wrapped;
+    }
+    error.is::<rustls::Error>().then_some(ErrorClass::Tls)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Standard Webhooks signatures: secrets, and the `webhook-signature` list they make.
 //!
 //! A [`Secret`] never shows itself in a log; [`Secret::reveal`] is the one way to its text. All unexpired secrets of an
-//! endpoint sign, newest first, so a receiver may change over at any time during a rotation.
+//! endpoint sign, the current one first, so a receiver may change over at any time during a rotation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -113,8 +113,8 @@ mod tests {
         let (short, long) =
             (format!("whsec_{}", STANDARD.encode([1; 23])), format!("whsec_{}", STANDARD.encode([1; 65])));
         for text in ["", "whsec_", "secret", "whsec_!!", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", &short, &long] {
-            let error = text.parse::<Secret>().unwrap_err();
-            assert!(text.is_empty() || text == "whsec_" || !error.to_string().contains(text) || text == "secret");
+            let error = text.parse::<Secret>().unwrap_err().to_string();
+            assert_eq!(error, InvalidSecret.to_string());
         }
     }
 }

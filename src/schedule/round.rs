@@ -66,7 +66,10 @@ impl Scheduler {
             }
         }
         report.next_due = active.iter().filter_map(|plan| plan.cadence.next_after(now)).min();
-        self.inner.seen().active = active;
+        let mut seen = self.inner.seen();
+        seen.active = active;
+        seen.report = Some(report.clone());
+        drop(seen);
         Ok(report)
     }
 
@@ -86,9 +89,12 @@ impl Scheduler {
         let decision = decide(plan, record.cursor, report.now, quota);
         report.more |= decision.more;
         if let Some((cursor, missed)) = decision.leave_out {
+            let change = ScheduleChange::SkipTo { from: record.cursor, cursor, missed };
+            if !self.store().change_schedule(&record.name, change, "the scheduler, by its catch-up policy").await? {
+                // Another node has moved on; what is left is seen when the record is read again.
+                return Ok(());
+            }
             warn!(schedule = %record.name, missed, until = %cursor, "due times were missed and are left out");
-            let change = ScheduleChange::SkipTo { cursor, missed };
-            self.store().change_schedule(&record.name, change, "scheduler").await?;
             report.missed = report.missed.saturating_add(missed);
             count(&record.name, "missed", missed.into());
         }

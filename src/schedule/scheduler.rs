@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::plan::read_override;
 use super::round::TICKS_A_ROUND;
-use super::{InvalidPlan, Plan, Schedule, ScheduleError};
+use super::{InvalidPlan, Plan, Report, Schedule, ScheduleError};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::schedules::PlanText;
 use crate::queue::{EnqueueError, Queue};
@@ -36,6 +36,8 @@ pub(super) struct Inner {
 pub(super) struct Seen {
     /// Plans that may fire, for [`wake`](super::wake).
     pub(super) active: Vec<Plan>,
+    /// What the last round that the store answered did.
+    pub(super) report: Option<Report>,
     /// Schedules that could not be fired; logged once, not with every round.
     pub(super) failing: BTreeSet<Arc<str>>,
 }
@@ -170,9 +172,23 @@ impl Scheduler {
         }
     }
 
+    /// What this node's last round did; its [`now`](Report::now) tells how long it has been silent. `None` before the first.
+    pub fn last_round(&self) -> Option<Report> {
+        self.inner.seen().report.clone()
+    }
+
+    /// Moves the cursor to now.
     async fn start_afresh(&self, name: &str, by: &str) -> Result<(), StoreError> {
         let cursor = self.store().now().await?;
-        self.store().change_schedule(name, ScheduleChange::SkipTo { cursor, missed: 0 }, by).await
+        loop {
+            let records = self.store().schedules().await?;
+            let Some(record) = records.iter().find(|r| &*r.name == name && r.cursor < cursor) else { return Ok(()) };
+            let change = ScheduleChange::SkipTo { from: record.cursor, cursor, missed: 0 };
+            // False: a round elsewhere moved it in between, each time further towards now.
+            if self.store().change_schedule(name, change, by).await? {
+                return Ok(());
+            }
+        }
     }
 
     fn find(&self, name: &str) -> Result<&Schedule, ScheduleError> {

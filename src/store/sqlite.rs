@@ -161,7 +161,8 @@ impl Store for SqliteStore {
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, StoreError> {
-        self.write(move |txn| workers::heartbeat(txn, &beat)).await
+        let who = beat.incarnation;
+        self.write(move |txn| workers::heartbeat(txn, &beat)).await?.ok_or(StoreError::DeadIncarnation(who))
     }
 
     async fn sign_off(&self, worker: Incarnation) -> Result<Rescued, StoreError> {
@@ -279,7 +280,7 @@ impl Store for SqliteStore {
         self.write(move |txn| ticks::tick(txn, &tick)).await
     }
 
-    async fn change_schedule(&self, name: &str, change: ScheduleChange, by: &str) -> Result<(), StoreError> {
+    async fn change_schedule(&self, name: &str, change: ScheduleChange, by: &str) -> Result<bool, StoreError> {
         let (name, by) = (name.to_owned(), by.to_owned());
         self.write(move |txn| ticks::change(txn, &name, &change, &by)).await
     }

@@ -3,6 +3,8 @@
 //! Each item keeps a log of changes; a cursor is a place in that log together with the log's length when its loop
 //! began, so that a change between two pages is noticed and refused as the real one does.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,6 +44,7 @@ struct Inner {
     page_limit: Option<usize>,
     balance_limit: Option<usize>,
     next_page: Vec<(String, Entry)>,
+    restless: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -124,6 +127,11 @@ impl Bank {
         self.with(|b| b.next_page.push((token.to_owned(), entry)));
     }
 
+    /// Something is booked after every page: no loop of more than one page ever ends.
+    pub fn mutate_always(&self, token: &str, restless: bool) {
+        self.with(|b| b.restless = restless.then(|| token.to_owned()));
+    }
+
     /// Every call for this item fails with this type and code; `None`: no more.
     pub fn fail(&self, token: &str, error: Option<(&'static str, &'static str)>) {
         self.item(token, |item| item.error = error);
@@ -183,6 +191,11 @@ async fn transactions_sync(State(bank): State<Bank>, headers: HeaderMap, Json(bo
     bank.with(|b| {
         let limit = b.page_limit.unwrap_or(usize::MAX);
         let reply = sync(find(b, &headers, &body)?, &body, limit)?;
+        let restless = b.restless.clone();
+        if let Some(item) = restless.as_ref().and_then(|token| b.items.get_mut(token)) {
+            let booking = transaction(&item.item_id, &format!("restless-{}", item.log.len()), "1");
+            item.log.push(Entry::Added(booking));
+        }
         for (token, entry) in std::mem::take(&mut b.next_page) {
             if let Some(item) = b.items.get_mut(&token) {
                 item.log.push(entry);

@@ -4,6 +4,7 @@
 //! Stripe does. So the webhooks and the lists tell one story, unless a test makes them differ.
 
 mod lists;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

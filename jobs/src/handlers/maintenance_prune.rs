@@ -1,7 +1,7 @@
 //! `maintenance.prune`: takes away what is no longer kept, in bounded batches, and reports how much it was.
 //!
-//! Old market data (48 h), recorded webhooks (30 days), and the queue's finished jobs by each queue's retention. What
-//! one run does not finish, the next one does.
+//! Old market data (48 h), recorded webhooks (30 days), settled deliveries and their attempts (30 days), and the queue's
+//! finished jobs by each queue's retention. What one run does not finish, the next one does.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tidemill::worker::{Context, Handler};
 use crate::app::App;
 use crate::store::{events, market};
 
+/// Deliveries that are settled, with their attempts and messages, are kept for so long.
+const KEEP_DELIVERIES: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Rows in one statement: short enough that a writer beside it does not notice.
 const BATCH: u32 = 1_000;
 /// Batches of each sort in one run.
@@ -38,6 +40,8 @@ pub struct Report {
     pub market_data: u64,
     /// Of `webhook_events`.
     pub webhook_events: u64,
+    /// Attempts, deliveries and messages of webhooks out.
+    pub deliveries: u64,
     /// Finished jobs.
     pub jobs: u64,
     /// Expired keys, replies, cache entries and dead workers of the queue's store.
@@ -73,6 +77,14 @@ pub async fn prune(app: &App, store: &dyn Store, now: Timestamp) -> Result<Repor
     for batch in 1..=MAX_BATCHES {
         let gone = events::prune(&app.db, before, BATCH).await?;
         report.webhook_events += gone;
+        if goes_on(gone, batch, &mut report.more).is_break() {
+            break;
+        }
+    }
+    let before = now.before(KEEP_DELIVERIES);
+    for batch in 1..=MAX_BATCHES {
+        let gone = tidemill::fanout::prune(&app.db, before, BATCH).await?;
+        report.deliveries += gone;
         if goes_on(gone, batch, &mut report.more).is_break() {
             break;
         }

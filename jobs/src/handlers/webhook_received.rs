@@ -2,11 +2,9 @@
 //!
 //! The body is kept in `webhook_events`, byte for byte, and everything after this carries only its id.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tidemill::clock::Timestamp;
+use tidemill::ingress::WebhookReceived;
 use tidemill::job::{Done, JobError, JobKind};
 use tidemill::worker::{Context, Handler};
 
@@ -14,34 +12,24 @@ use super::stripe_event::{self, StripeEvent};
 use crate::app::App;
 use crate::store::events;
 
-/// What the listener enqueued.
+/// What the listener enqueued: the engine's payload, run here.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Received {
-    source: String,
-    event_id: String,
-    event_type: Option<String>,
-    received_at: Timestamp,
-    body: String,
-}
+#[serde(transparent)]
+pub struct Received(pub WebhookReceived);
 
 impl JobKind for Received {
-    const KIND: &'static str = "webhook.received";
-    const QUEUE: &'static str = "high_priority";
-    const TIMEOUT: Duration = Duration::from_secs(30);
+    const KIND: &'static str = WebhookReceived::KIND;
+    const QUEUE: &'static str = WebhookReceived::QUEUE;
+    const MAX_ATTEMPTS: u32 = WebhookReceived::MAX_ATTEMPTS;
+    const TIMEOUT: std::time::Duration = WebhookReceived::TIMEOUT;
+    const MAX_PAYLOAD_BYTES: usize = WebhookReceived::MAX_PAYLOAD_BYTES;
 }
 
 impl Handler for Received {
     type State = App;
 
     async fn run(self, _ctx: Context, app: &App) -> Result<Done, JobError> {
-        let event = events::Received {
-            source: &self.source,
-            event_id: &self.event_id,
-            event_type: self.event_type.as_deref().unwrap_or("unknown"),
-            received_at: self.received_at,
-            body: self.body.as_bytes(),
-        };
-        receive(app, event).await
+        receive(app, &self.0).await
     }
 }
 
@@ -49,7 +37,14 @@ impl Handler for Received {
 ///
 /// # Errors
 /// When the database did not take it.
-pub async fn receive(app: &App, event: events::Received<'_>) -> Result<Done, JobError> {
+pub async fn receive(app: &App, webhook: &WebhookReceived) -> Result<Done, JobError> {
+    let event = events::Received {
+        source: &webhook.source,
+        event_id: &webhook.event_id,
+        event_type: &webhook.event_type,
+        received_at: webhook.received_at,
+        body: webhook.body.as_bytes(),
+    };
     let new = events::record(&app.db, event).await?;
     let done = Done::with(json!({ "source": event.source, "event": event.event_id, "new": new }));
     // Also when it was recorded before: the attempt that recorded it may have died before it came to this.

@@ -75,7 +75,7 @@ create table delivery_attempts (
     host         text not null,
     address      text,
     status       integer check (status between 100 and 999),
-    error_class  text check (error_class in ('timeout', 'dns', 'connect', 'tls', 'broken', 'refused')),
+    error_class  text check (error_class in ('timeout', 'dns', 'connect', 'tls', 'broken', 'refused', 'stopped')),
     error        text,
     duration_ms  integer not null check (duration_ms >= 0),
     reply        text not null check (length(reply) <= 1024),

@@ -28,7 +28,7 @@ pub async fn rotate_secret(state: &FanoutState, id: &str, secret: Option<&str>) 
     Ok(secret)
 }
 
-/// The secrets that sign now, newest first.
+/// The secrets that sign now, the current one first.
 pub(in super::super) async fn live_secrets(
     db: &Database,
     endpoint: &str,
@@ -37,7 +37,8 @@ pub(in super::super) async fn live_secrets(
     let texts: Vec<String> = on_pool!(db.read(), pool => {
         sqlx::query_scalar(
             "select secret from endpoint_secrets
-             where endpoint_id = $1 and (expires_at is null or expires_at > $2) order by id desc",
+             where endpoint_id = $1 and (expires_at is null or expires_at > $2)
+             order by case when expires_at is null then 0 else 1 end, id desc",
         )
         .bind(endpoint)
         .bind(now.as_ms())

@@ -88,7 +88,8 @@ pub struct DeliveryAttempt {
     pub address: Option<String>,
     /// What came back.
     pub status: Option<u16>,
-    /// Why nothing did: `timeout`, `dns`, `connect`, `tls`, `broken`, or `refused` when the guard let nothing out.
+    /// Why nothing did: `timeout`, `dns`, `connect`, `tls`, `broken`, `stopped` with its job, or
+    /// `refused` when the guard let nothing out.
     pub error_class: Option<String>,
     /// The same in words.
     pub error: Option<String>,

@@ -9,8 +9,9 @@ use super::txn::{QueueId, Txn};
 use crate::job::{DeadReason, Failure, Incarnation, JobId, JobState};
 use crate::store::{Beat, BeatReply, LeaseToken, Rescued, StoreError, Verdict};
 
-/// Renews a worker's lease; its first beat registers it.
-pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<BeatReply, StoreError> {
+/// Renews a worker's lease; its first beat registers it. `None`: it is dead, which is counted (an error would take the
+/// count back with everything else).
+pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<Option<BeatReply>, StoreError> {
     let lease_until = txn.now.after(beat.lease);
     let draining: Option<bool> = txn
         .sql(
@@ -38,7 +39,7 @@ pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<BeatReply, Sto
         .during("renew a worker's lease")?;
     let Some(drain) = draining else {
         txn.refuse();
-        return Err(StoreError::DeadIncarnation(beat.incarnation));
+        return Ok(None);
     };
     let cancel = txn
         .sql("select id, epoch, seq from jobs where holder = ?1 and state = 'running' and cancel_requested = 1 limit 1000")?
@@ -49,13 +50,13 @@ pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<BeatReply, Sto
         .during("look for cancelled jobs")?
         .collect::<Result<_, _>>()
         .during("look for cancelled jobs")?;
-    Ok(BeatReply { store_now: txn.now, cancel, drain })
+    Ok(Some(BeatReply { store_now: txn.now, cancel, drain }))
 }
 
 /// Ends a worker's life cleanly: what it still runs goes back uncharged.
 pub(super) fn sign_off(txn: &mut Txn<'_>, worker: Incarnation) -> Result<Rescued, StoreError> {
     let mut report = Rescued::default();
-    for lease in leases_of(txn, worker, u32::MAX)? {
+    for lease in leases_of(txn, worker)? {
         // Release answers Ready, or Cancelled where that was asked for.
         settle_one(txn, lease, &Verdict::Release)?;
         report.to_ready += 1;
@@ -69,9 +70,12 @@ pub(super) fn sign_off(txn: &mut Txn<'_>, worker: Incarnation) -> Result<Rescued
     Ok(report)
 }
 
-fn leases_of(txn: &Txn<'_>, holder: Incarnation, limit: u32) -> Result<Vec<LeaseToken>, StoreError> {
-    txn.sql("select id, epoch, seq from jobs where holder = ?1 and state = 'running' limit ?2")?
-        .query_map((holder.as_bytes(), limit), |row| {
+/// What a living worker runs; as few as its pools have places.
+fn leases_of(txn: &Txn<'_>, holder: Incarnation) -> Result<Vec<LeaseToken>, StoreError> {
+    let sql = "select id, epoch, seq from jobs where holder = ?1 and state = 'running'
+                 and exists (select 1 from workers where incarnation = ?1 and state = 'alive')";
+    txn.sql(sql)?
+        .query_map([holder.as_bytes()], |row| {
             Ok(LeaseToken { job: JobId::from_bytes(row.get(0)?), epoch: row.get(1)?, holder, slot: row.get(2)? })
         })
         .during("list a worker's jobs")?
