@@ -76,18 +76,6 @@ impl Default for ListenerLimits {
     }
 }
 
-/// Binds `at` with a queue long enough for a burst of connections; the system may shorten it (`somaxconn`).
-///
-/// # Errors
-/// When the address is taken or not ours.
-pub fn bind(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for the connections of the process before.
-    socket.set_reuseaddr(true)?;
-    socket.bind(at)?;
-    socket.listen(BACKLOG)
-}
-
 impl ListenerLimits {
     /// The limits as configured; `body_bytes` is the most that any of its routes takes.
     pub fn configured(name: &'static str, limits: &LimitsConfig, body_bytes: u64) -> Self {
@@ -103,6 +91,18 @@ impl ListenerLimits {
             grace: Duration::from_secs(limits.shutdown_grace_seconds),
         }
     }
+}
+
+/// Binds `at` with a queue long enough for a burst of connections; the system may shorten it (`somaxconn`).
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn bind(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `router` on `tcp` until `shutdown` rings; returns when the last connection has ended, at most

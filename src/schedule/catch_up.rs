@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_century_of_an_interval_is_counted_at_once() {
+    fn ten_missed_years_of_an_interval_are_counted_at_once() {
         let plan = Plan::every(Duration::from_millis(100)).unwrap().catch_up(CatchUp::Skip);
         let decision = decide(&plan, CURSOR, CURSOR.after(HOUR * 24 * 3650), 200);
         let (until, count) = decision.leave_out.unwrap();

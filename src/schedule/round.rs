@@ -66,7 +66,10 @@ impl Scheduler {
             }
         }
         report.next_due = active.iter().filter_map(|plan| plan.cadence.next_after(now)).min();
-        self.inner.seen().active = active;
+        let mut seen = self.inner.seen();
+        seen.active = active;
+        seen.report = Some(report.clone());
+        drop(seen);
         Ok(report)
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::plan::read_override;
 use super::round::TICKS_A_ROUND;
-use super::{InvalidPlan, Plan, Schedule, ScheduleError};
+use super::{InvalidPlan, Plan, Report, Schedule, ScheduleError};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::schedules::PlanText;
 use crate::queue::{EnqueueError, Queue};
@@ -36,6 +36,8 @@ pub(super) struct Inner {
 pub(super) struct Seen {
     /// Plans that may fire, for [`wake`](super::wake).
     pub(super) active: Vec<Plan>,
+    /// What the last round that the store answered did.
+    pub(super) report: Option<Report>,
     /// Schedules that could not be fired; logged once, not with every round.
     pub(super) failing: BTreeSet<Arc<str>>,
 }
@@ -168,6 +170,11 @@ impl Scheduler {
             }
             Err(problem) => ScheduleView { record, plan: None, problem: Some(problem), next_due: None },
         }
+    }
+
+    /// What this node's last round did; its [`now`](Report::now) tells how long it has been silent. `None` before the first.
+    pub fn last_round(&self) -> Option<Report> {
+        self.inner.seen().report.clone()
     }
 
     /// Moves the cursor to now.

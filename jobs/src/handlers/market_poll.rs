@@ -65,9 +65,11 @@ impl Handler for MarketPoll {
     async fn run(self, ctx: Context, app: &App) -> Result<Done, JobError> {
         let report = poll(app, ctx.clock().now()).await?;
         let done = Done::with(&report);
-        let Some(observed_at) = report.observed_at.filter(|_| !report.unchanged) else { return Ok(done) };
+        let Some(observed_at) = report.observed_at else { return Ok(done) };
+        // Also when nothing has changed: the attempt that kept these figures may have died before it could tell. Figures
+        // that were told already have the same id, and are not told again.
         let id = format!("market:{PLATFORM}:{}", observed_at.as_ms());
-        let payload = json!({ "platform": PLATFORM, "models": report.kept, "observed_at": observed_at });
+        let payload = json!({ "platform": PLATFORM, "observed_at": observed_at });
         Ok(done.then(events::publish(id, events::MARKET_UPDATED, ctx.tenant(), payload)?))
     }
 }

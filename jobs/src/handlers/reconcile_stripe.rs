@@ -148,7 +148,9 @@ async fn invoices(
         let page = stripe.invoices(from, until, after.as_deref()).await.map_err(CallError::decision)?;
         for theirs in &page.data {
             let ours = billing::invoice(&app.db, &theirs.id).await?;
-            ledger.theirs(theirs, ours.as_ref());
+            if ours.is_some() || theirs.was_told_of() {
+                ledger.theirs(theirs, ours.as_ref());
+            }
         }
         after = next(page.has_more, &page.data)?;
         if after.is_none() {

@@ -154,6 +154,18 @@ async fn what_was_made_after_the_window_is_not_looked_at() {
 }
 
 #[tokio::test]
+async fn an_invoice_that_no_event_has_told_of_is_not_missed() {
+    let story = Story::begin().await;
+    let subscribed = story.stripe.state.subscribe("cus_1", 2_000);
+    story.mirror(&subscribed).await;
+    let draft = story.stripe.state.bill_in_vain(&subscribed.object_id).object_id;
+    story.stripe.state.tamper(&draft, "status", json!("draft"));
+    story.stripe.state.tamper(&draft, "attempt_count", json!(0));
+    let report = story.next_day().await.unwrap();
+    assert_eq!(report.tally, Tally { checked: 1, matched: 1, ..Tally::default() });
+}
+
+#[tokio::test]
 async fn without_a_key_it_is_dead_and_says_what_to_set() {
     let rig = Rig::new(noon(), Outside::default()).await;
     let decision = reconcile(&rig.app, Timestamp::from_ms(0), Timestamp::from_ms(1)).await.map_err(decided);

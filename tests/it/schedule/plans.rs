@@ -15,8 +15,8 @@ fn schedules() -> Vec<Schedule> {
     vec![Schedule::new("market.poll", plan, poll).unwrap()]
 }
 
-fn read(toml: &str) -> Result<SchedulesConfig, figment::Error> {
-    Figment::from(Toml::string(toml)).extract()
+fn read(toml: &str) -> Result<SchedulesConfig, Box<figment::Error>> {
+    Figment::from(Toml::string(toml)).extract().map_err(Box::new)
 }
 
 #[test]

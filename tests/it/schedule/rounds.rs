@@ -20,7 +20,10 @@ fn hours(n: u32) -> Timestamp {
 async fn a_due_time_becomes_one_job_however_often_it_is_looked_at() {
     let rig = sqlite().await;
     let scheduler = declared(&rig, hourly()).await;
-    assert_eq!(scheduler.run_once().await.unwrap().next_due, Some(hours(1)));
+    assert_eq!(scheduler.last_round(), None);
+    let report = scheduler.run_once().await.unwrap();
+    assert_eq!((report.now, report.next_due), (START, Some(hours(1))));
+    assert_eq!(scheduler.last_round(), Some(report));
     rig.clock.set(hours(1).before(MS));
     assert_eq!(rounds(&scheduler).await.enqueued, 0, "a millisecond early");
     rig.clock.set(hours(1));
@@ -111,11 +114,11 @@ async fn a_backlog_is_worked_off_in_bounded_rounds_that_starve_nobody() {
         vec![Schedule::new("a.backlog", backlog, poll).unwrap(), Schedule::new("b.hourly", hourly(), poll).unwrap()];
     let scheduler = node(&rig, Arc::clone(&rig.store), schedules);
     scheduler.declare().await.unwrap();
-    rig.clock.set(hours(24));
+    rig.clock.set(hours(12));
     let first = scheduler.run_once().await.unwrap();
-    assert_eq!((first.enqueued, first.missed, first.more), (501, 23, true), "half of a round each");
+    assert_eq!((first.enqueued, first.missed, first.more), (501, 11, true), "half of a round each");
     let rest = rounds(&scheduler).await;
-    assert_eq!((first.enqueued + rest.enqueued, rest.more), (1_441, false));
+    assert_eq!((first.enqueued + rest.enqueued, rest.more), (721, false));
 }
 
 #[tokio::test]
@@ -235,4 +238,26 @@ async fn a_scheduler_that_could_never_enqueue_does_not_start() {
     assert!(matches!(unknown, ScheduleError::Job { source: EnqueueError::UnknownQueue { .. }, .. }), "{unknown}");
     let twice = new(&["work"], vec![schedule(), schedule()]).unwrap_err();
     assert!(matches!(&twice, ScheduleError::Duplicate(name) if name == "poll"), "{twice}");
+}
+
+#[tokio::test]
+async fn what_becomes_of_due_times_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let counted = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let rig = sqlite().await;
+    let scheduler = declared(&rig, hourly()).await;
+    rig.clock.set(hours(3).after(Duration::from_secs(120)));
+    scheduler.run_once().await.unwrap();
+    rig.clock.set(hours(4));
+    scheduler.run_once().await.unwrap();
+    let text = counted.render();
+    for line in [
+        "tidemill_schedule_ticks_total{schedule=\"poll\",outcome=\"missed\"} 2",
+        "tidemill_schedule_ticks_total{schedule=\"poll\",outcome=\"enqueued\"} 1",
+        "tidemill_schedule_ticks_total{schedule=\"poll\",outcome=\"skipped\"} 1",
+        "tidemill_schedule_late_seconds{schedule=\"poll\"} 120",
+    ] {
+        assert!(text.contains(line), "{line}\nin\n{text}");
+    }
 }

@@ -161,6 +161,12 @@ impl Invoice {
         self.next_payment_attempt.map(from_seconds)
     }
 
+    /// Stripe has told of it by one of the events that are listened to: there was an attempt to collect it, or it is
+    /// paid. A draft, for one, nobody has heard of yet.
+    pub fn was_told_of(&self) -> bool {
+        self.attempt_count > 0 || self.status.as_deref() == Some("paid")
+    }
+
     /// Nothing more will be paid on it.
     pub fn is_over(&self) -> bool {
         matches!(self.status.as_deref(), Some("paid" | "void"))
