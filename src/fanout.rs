@@ -1,7 +1,7 @@
 //! Webhooks out: from something that happened to a signed POST at every endpoint that asked for it.
 //!
-//! [`Event::into_spec`] makes the `webhook.fanout` job; [`fan_out`] writes one message and one delivery row for each
-//! matching endpoint, and enqueues a `webhook.deliver` job for each, which [`deliver`] runs. A delivery is an ordinary
+//! [`Event::into_spec`] makes the `webhook.fanout` job; [`fan_out()`] writes one message and one delivery row for each
+//! matching endpoint, and enqueues a `webhook.deliver` job for each, which [`deliver()`] runs. A delivery is an ordinary
 //! job: retries, leases and the dead list exist once.
 //!
 //! **At least once.** Every POST is logged before its job is settled. When the process dies between the POST and the

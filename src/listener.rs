@@ -1,24 +1,27 @@
 //! One HTTP listener: accepts connections, bounds everything about them, and stops without hanging.
 //!
-//! Every connection is in one of five phases (fresh, head, serving, idle, closing), each with a deadline that acts. At the cap
+//! Every connection is in one phase of a few (fresh, head, serving, idle, closing), each with a deadline that acts. At the cap
 //! a new connection takes the place of the one that has waited longest without a complete request, so that silent or dribbling
-//! peers can't keep others out; only when all are being served is a new one refused. Bodies are cut at the cap, a request with
+//! peers can't keep others out; only when all are being answered is a new one refused. Bodies are cut at the cap, a request with
 //! both a length and chunks is refused, a panicking handler costs one reply. Handlers find the peer's address in
 //! [`ConnectInfo<SocketAddr>`](axum::extract::ConnectInfo).
 
 mod connection;
+mod files;
 mod framing;
 mod line;
 mod service;
 mod slots;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use metrics::counter;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,12 +33,18 @@ use slots::Slots;
 /// After an accept that failed for want of file descriptors; long enough for a cut connection to give its own back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
+/// Connections that the system has completed and we have not accepted yet.
+const BACKLOG: u32 = 4_096;
+
+/// With every connection busy a new one waits so long for a place.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What a listener puts up with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerLimits {
     /// Names the listener in metrics and logs: `public`, `operators`.
     pub name: &'static str,
-    /// At most so many connections at once. Keep it well below the process's limit of open files.
+    /// At most so many connections at once; fewer where the process may not open as many files.
     pub connections: usize,
     /// From accept, or from the first byte of a later request, to the end of the request's head.
     pub head: Duration,
@@ -55,7 +64,7 @@ impl Default for ListenerLimits {
     fn default() -> Self {
         Self {
             name: "public",
-            connections: 512,
+            connections: 2_048,
             head: Duration::from_secs(10),
             // Above the 60 s for which common proxies keep a connection, so that they are the ones that close it.
             idle: Duration::from_secs(75),
@@ -84,11 +93,23 @@ impl ListenerLimits {
     }
 }
 
+/// Binds `at` with a queue long enough for a burst of connections; the system may shorten it (`somaxconn`).
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn bind(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(BACKLOG)
+}
+
 /// Serves `router` on `tcp` until `shutdown` rings; returns when the last connection has ended, at most
 /// [`ListenerLimits::grace`] later.
 pub async fn serve(tcp: TcpListener, router: Router, limits: ListenerLimits, shutdown: CancellationToken) {
     let limits = Arc::new(limits);
-    let slots = Arc::new(Slots::new(limits.connections));
+    let slots = Arc::new(Slots::new(files::fit(limits.connections, limits.name)));
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -98,7 +119,9 @@ pub async fn serve(tcp: TcpListener, router: Router, limits: ListenerLimits, shu
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Some(slot) = slots.admit(limits.name) else {
+                // Others wait in the system's queue meanwhile; there is no place for them either.
+                let place = slots.place(limits.name, Instant::now() + PLACE_TIMEOUT);
+                let Some(Some(slot)) = shutdown.run_until_cancelled(place).await else {
                     counter!(CONNECTIONS_CUT, "listener" => limits.name, "reason" => "full").increment(1);
                     continue;
                 };

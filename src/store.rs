@@ -4,7 +4,8 @@
 //!
 //! 1. **Fencing.** A claim raises the job's epoch. Settle, progress and log name (job, epoch, incarnation); a stale
 //!    one is refused, changes no byte, and is counted.
-//! 2. **Incarnations die once.** After its lease has run out an incarnation can't claim, settle or beat again.
+//! 2. **Incarnations die once.** Once declared dead (by a rescue after its lease has run out) or signed off, an incarnation
+//!    can't claim, settle or beat again. Until then a late beat keeps its jobs: nobody else has them.
 //! 3. **The store's clock decides** leases, `run_at` and ticks.
 //! 4. **Durable before it returns**: enqueue, settle, cancel, retry, tick.
 //! 5. **Bounded**: no call touches more than [`BATCH_MAX`] items or scans what grows.

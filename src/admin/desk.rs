@@ -1,6 +1,6 @@
 //! The operators' desk: everything a person may look at or change, for the HTTP routes and the command line alike.
 //!
-//! Each function wants a [`May`](super::May) as proof of the role it needs. Each change goes through one function that
+//! Each function wants a [`May`] as proof of the role it needs. Each change goes through one function that
 //! writes the audit log around it. The store is private to this module: there is no way around either.
 
 mod jobs;
@@ -26,6 +26,7 @@ use crate::clock::{Clock, Entropy};
 use crate::data::Database;
 use crate::fanout::FanoutState;
 use crate::queue::Queue;
+use crate::schedule::Scheduler;
 use crate::store::Store;
 use crate::worker::Registry;
 
@@ -34,6 +35,7 @@ use crate::worker::Registry;
 pub struct Desk {
     queue: Queue,
     kinds: Arc<Registry>,
+    scheduler: Scheduler,
     fanout: Arc<FanoutState>,
     keys: ApiKeys,
     audit: AuditLog,
@@ -46,6 +48,8 @@ pub struct DeskParts {
     pub queue: Queue,
     /// Orders are checked against these.
     pub kinds: Arc<Registry>,
+    /// Schedules.
+    pub scheduler: Scheduler,
     /// Webhooks out.
     pub fanout: Arc<FanoutState>,
     /// Keys and audit log.
@@ -59,9 +63,9 @@ pub struct DeskParts {
 impl Desk {
     /// A desk of these parts.
     pub fn new(parts: DeskParts) -> Self {
-        let DeskParts { queue, kinds, fanout, db, clock, entropy } = parts;
+        let DeskParts { queue, kinds, scheduler, fanout, db, clock, entropy } = parts;
         let audit = AuditLog::new(db.clone(), clock.clone());
-        Self { queue, kinds, fanout, keys: ApiKeys::new(db, clock, entropy), audit }
+        Self { queue, kinds, scheduler, fanout, keys: ApiKeys::new(db, clock, entropy), audit }
     }
 
     /// A page of the audit log, newest first.

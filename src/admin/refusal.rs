@@ -10,6 +10,7 @@ use crate::fanout::endpoints::EndpointError;
 use crate::fanout::history::HistoryError;
 use crate::problem::Problem;
 use crate::queue::EnqueueError;
+use crate::schedule::ScheduleError;
 use crate::store::StoreError;
 
 /// Asked to wait when the database did not answer.
@@ -30,6 +31,17 @@ pub enum Refusal {
     /// The key can't be made, found or revoked.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The schedule can't be found, changed or run.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// It was not run.
+    #[error("schedule `{schedule}` was not run: {why}")]
+    NotFired {
+        /// Which schedule.
+        schedule: String,
+        /// What stood against it.
+        why: &'static str,
+    },
     /// The endpoint can't be made, found or changed.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -79,11 +91,24 @@ impl Refusal {
             Self::Key(KeyError::NoSuchKey(_)) | Self::NoSuchWorker(_) => Sort::NotFound,
             Self::Key(KeyError::AlreadyRevoked(_) | KeyError::Refused) => Sort::Conflict,
             Self::Key(KeyError::Data(_)) | Self::Data(_) => Sort::Unavailable,
+            Self::NotFired { .. } => Sort::Conflict,
+            Self::Schedule(error) => sort_of_schedule(error),
             Self::Endpoint(error) => sort_of_endpoint(error),
             Self::History(HistoryError::Cursor(_)) => Sort::Invalid,
             Self::History(HistoryError::Data(_)) => Sort::Unavailable,
             Self::History(HistoryError::Corrupt { .. }) => Sort::Broken,
         }
+    }
+}
+
+fn sort_of_schedule(error: &ScheduleError) -> Sort {
+    match error {
+        ScheduleError::Store(error) | ScheduleError::Job { source: EnqueueError::Store(error), .. } => {
+            sort_of_store(error)
+        }
+        ScheduleError::NoSuch { .. } => Sort::NotFound,
+        ScheduleError::Invalid { .. } | ScheduleError::Duplicate(_) | ScheduleError::TooMany { .. } => Sort::Invalid,
+        ScheduleError::Job { .. } => Sort::Conflict,
     }
 }
 
@@ -118,6 +143,8 @@ impl From<Refusal> for Problem {
             Refusal::Enqueue(error) => error.into(),
             Refusal::Order(error) => error.into(),
             Refusal::Key(error) => error.into(),
+            Refusal::NotFired { .. } => Self::conflict(refusal.to_string()),
+            Refusal::Schedule(error) => error.into(),
             Refusal::Endpoint(error) => error.into(),
             Refusal::History(error) => error.into(),
             Refusal::Data(error) => unanswered(&error),
@@ -153,6 +180,18 @@ impl From<OrderError> for Problem {
             }
             OrderError::TooLarge(error) => error.into(),
             OrderError::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
+        }
+    }
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::Store(error) | ScheduleError::Job { source: EnqueueError::Store(error), .. } => error.into(),
+            ScheduleError::NoSuch { .. } => Self::not_found(error.to_string()),
+            ScheduleError::Invalid { source, .. } => Self::invalid(source.field, source.value, source.allowed),
+            ScheduleError::Job { .. } => Self::conflict(error.to_string()),
+            ScheduleError::Duplicate(_) | ScheduleError::TooMany { .. } => Self::unexpected(&error),
         }
     }
 }

@@ -37,7 +37,7 @@ impl Default for IngressConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Open connections, 512. Keep it well below the process's limit of open files.
+    /// Open connections, 2048; fewer where the process may not open as many files.
     #[serde(deserialize_with = "within::<_, 1, 100_000>")]
     pub connections: u64,
     /// From the first byte to the end of a request's head, 10.
@@ -60,7 +60,7 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
-            connections: 512,
+            connections: 2_048,
             head_timeout_seconds: 10,
             idle_timeout_seconds: 75,
             request_timeout_seconds: 30,

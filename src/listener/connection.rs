@@ -41,6 +41,7 @@ impl Connection {
     pub(super) async fn run(self, router: Router, stop: CancellationToken) {
         let Self { stream, peer, slot, limits } = self;
         let line = Arc::clone(&slot.line);
+        line.enter(Phase::Fresh);
         // Small replies must not wait for the peer's acknowledgement; where it can't be set they only come later.
         stream.set_nodelay(true).ok();
         let wire = Wire::new(stream, Arc::clone(&line), limits.head_bytes);
@@ -103,7 +104,7 @@ fn overdue(line: &Line, limits: &ListenerLimits) -> Option<&'static str> {
         return None;
     }
     Some(match line.phase() {
-        Phase::Fresh | Phase::Head => "head_timeout",
+        Phase::New | Phase::Fresh | Phase::Head => "head_timeout",
         Phase::Idle => "idle_timeout",
         Phase::Serving => "reply_timeout",
         Phase::Closing => "linger_timeout",

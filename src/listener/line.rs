@@ -30,7 +30,9 @@ const REPLY_SLACK: Duration = Duration::from_secs(2);
 pub(super) enum Phase {
     /// Our last reply is out; the peer's end is awaited.
     Closing,
-    /// Accepted, not a byte yet.
+    /// Accepted, and its task has not run yet.
+    New,
+    /// Not a byte yet.
     Fresh,
     /// Some bytes of a head.
     Head,
@@ -42,7 +44,7 @@ pub(super) enum Phase {
 
 impl Phase {
     fn of(code: u8) -> Self {
-        [Self::Closing, Self::Fresh, Self::Head, Self::Idle]
+        [Self::Closing, Self::New, Self::Fresh, Self::Head, Self::Idle]
             .into_iter()
             .find(|p| *p as u8 == code)
             .unwrap_or(Self::Serving)
@@ -66,12 +68,12 @@ impl Line {
         let line = Self {
             zero,
             since_ms: AtomicU64::new(0),
-            phase: AtomicU8::new(Phase::Fresh as u8),
+            phase: AtomicU8::new(Phase::New as u8),
             receiving: AtomicBool::new(false),
             twice: AtomicU64::new(0),
             cut: CancellationToken::new(),
         };
-        line.enter(Phase::Fresh);
+        line.enter(Phase::New);
         line
     }
 
@@ -96,7 +98,7 @@ impl Line {
     /// The present phase may last until then.
     pub(super) fn deadline(&self, limits: &ListenerLimits) -> Instant {
         let allowed = match self.phase() {
-            Phase::Fresh | Phase::Head => limits.head,
+            Phase::New | Phase::Fresh | Phase::Head => limits.head,
             Phase::Idle => limits.idle,
             Phase::Serving => limits.request + REPLY_SLACK,
             Phase::Closing => LINGER,

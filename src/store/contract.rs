@@ -177,7 +177,7 @@ pub struct BeatReply {
 pub struct Rescued {
     /// Incarnations declared dead.
     pub dead_workers: u32,
-    /// Jobs given back to `ready`.
+    /// Jobs given back to `ready`, or cancelled where that was asked for.
     pub to_ready: u32,
     /// Jobs that had crashed too often: to `dead`.
     pub to_dead: u32,
@@ -201,7 +201,7 @@ pub struct Promoted {
 pub struct Retention {
     /// Completed and cancelled jobs older than this go.
     pub finished_for: Duration,
-    /// Of those at most so many stay, newest first.
+    /// Of each of the two states at most so many stay, newest first.
     pub finished_max: u64,
     /// Dead jobs older than this go.
     pub dead_for: Duration,

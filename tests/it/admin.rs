@@ -7,6 +7,7 @@ mod jobs;
 mod keys;
 mod probes;
 mod queues;
+mod schedules;
 mod webhooks;
 
 use std::collections::BTreeSet;
@@ -28,8 +29,9 @@ use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::fanout::FanoutConfig;
 use tidemill::data::Database;
 use tidemill::fanout::FanoutState;
-use tidemill::job::{Done, JobError, JobKind, QueueName};
+use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
 use tidemill::queue::Queue;
+use tidemill::schedule::{Plan, Schedule, Scheduler};
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{Counts, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
@@ -109,8 +111,14 @@ impl House {
         let fanout = FanoutState::new(db.clone(), to_loopback(), clock.clone(), entropy.clone()).unwrap();
         let fanout = Arc::new(fanout);
         tidemill::fanout::register(&mut kinds, Arc::clone(&fanout)).unwrap();
+        let daily = Schedule::new("test.daily", Plan::cron("0 6 * * *", "UTC").unwrap(), |due| {
+            JobSpec::of(&Echo { text: due.to_string() })
+        });
+        let scheduler = Scheduler::new(queue.clone(), vec![daily.unwrap()], clock.clone(), entropy.clone()).unwrap();
+        scheduler.declare().await.unwrap();
         let desk = Arc::new(Desk::new(DeskParts {
             queue,
+            scheduler,
             kinds: Arc::new(kinds),
             fanout,
             db: db.clone(),

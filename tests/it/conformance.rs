@@ -20,6 +20,7 @@ macro_rules! rules {
 }
 
 mod arrows;
+mod audit;
 mod cancelling;
 mod claiming;
 mod crowd;

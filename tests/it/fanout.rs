@@ -8,3 +8,4 @@ mod pruning;
 mod receiver;
 mod registering;
 mod stage;
+mod working;

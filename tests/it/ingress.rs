@@ -5,4 +5,5 @@ mod receiving;
 mod rig;
 mod settings;
 mod signatures;
+mod slowloris;
 mod wire;

@@ -9,8 +9,10 @@ mod program;
 mod reference;
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use self::driver::Driver;
@@ -20,13 +22,25 @@ use crate::conformance::rig::{self, Rig};
 /// proptest's default, or what `PROPTEST_CASES` says, times this: 2,048 programs where nothing is said.
 const PROGRAMS_PER_CASE: u32 = 8;
 /// So many programs share a store, each with a queue of its own.
-const PROGRAMS_PER_STORE: u32 = 64;
+const PROGRAMS_PER_STORE: u32 = 12;
 
 #[test]
 fn the_sqlite_store_does_what_the_reference_does() {
+    let runners = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
+    let programs = Config::default().cases * PROGRAMS_PER_CASE;
+    let share = programs.div_ceil(u32::try_from(runners).expect("few"));
+    std::thread::scope(|scope| {
+        for _ in 0..runners {
+            scope.spawn(|| run_programs(share));
+        }
+    });
+}
+
+/// Runs so many programs; panics with the shrunk one that fails.
+fn run_programs(programs: u32) {
     let runtime = Runtime::new().expect("a runtime");
     let config = Config {
-        cases: Config::default().cases * PROGRAMS_PER_CASE,
+        cases: programs,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/it/model/regressions.txt"))),
         max_shrink_iters: 2_000,
         ..Config::default()
@@ -36,7 +50,7 @@ fn the_sqlite_store_does_what_the_reference_does() {
         // Taken out while it is used: after a failure the next program gets a fresh store.
         let (mut rig, programs) = match shared.borrow_mut().take() {
             Some((rig, programs)) if programs < PROGRAMS_PER_STORE => (rig, programs),
-            _ => (runtime.block_on(rig::sqlite()), 0),
+            _ => (runtime.block_on(rig::sqlite_in(directory())), 0),
         };
         runtime.block_on(async {
             let mut driver = Driver::new(&mut rig, format!("program_{programs}")).await;
@@ -50,4 +64,10 @@ fn the_sqlite_store_does_what_the_reference_does() {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
+}
+
+/// In memory where there is such a place: durability is not what is asked here, and an fsync a step is most of the time.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a temporary directory")
 }

@@ -30,10 +30,11 @@ pub(super) struct Route {
 enum Verb {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
-use Verb::{Delete, Get, Patch, Post};
+use Verb::{Delete, Get, Patch, Post, Put};
 
 /// All routes, without their handlers.
 pub fn inventory() -> Vec<RouteEntry> {
@@ -57,6 +58,8 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Post, "/api/v1/jobs/{id}/cancel", "Cancel a job, or ask its holder to", jobs::cancel),
         keyed(Delete, "/api/v1/jobs/{id}", "Take a finished job away", jobs::delete),
         keyed(Get, "/api/v1/schedules", "All schedules", schedules::list),
+        keyed(Put, "/api/v1/schedules/{name}", "Follow another plan", schedules::change),
+        keyed(Post, "/api/v1/schedules/{name}/run", "Enqueue its job now", schedules::run),
         keyed(Get, "/api/v1/schedules/{name}/history", "What happened to a schedule", schedules::history),
         keyed(Post, "/api/v1/schedules/{name}/pause", "Stop firing", schedules::pause),
         keyed(Post, "/api/v1/schedules/{name}/resume", "Fire again, from now on", schedules::resume),
@@ -107,6 +110,7 @@ where
     let (method, answer) = match verb {
         Get => ("GET", routing::get(handler)),
         Post => ("POST", routing::post(handler)),
+        Put => ("PUT", routing::put(handler)),
         Patch => ("PATCH", routing::patch(handler)),
         Delete => ("DELETE", routing::delete(handler)),
     };

@@ -56,7 +56,7 @@ pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<Option<BeatRep
 /// Ends a worker's life cleanly: what it still runs goes back uncharged.
 pub(super) fn sign_off(txn: &mut Txn<'_>, worker: Incarnation) -> Result<Rescued, StoreError> {
     let mut report = Rescued::default();
-    for lease in leases_of(txn, worker, u32::MAX)? {
+    for lease in leases_of(txn, worker)? {
         // Release answers Ready, or Cancelled where that was asked for.
         settle_one(txn, lease, &Verdict::Release)?;
         report.to_ready += 1;
@@ -70,9 +70,12 @@ pub(super) fn sign_off(txn: &mut Txn<'_>, worker: Incarnation) -> Result<Rescued
     Ok(report)
 }
 
-fn leases_of(txn: &Txn<'_>, holder: Incarnation, limit: u32) -> Result<Vec<LeaseToken>, StoreError> {
-    txn.sql("select id, epoch, seq from jobs where holder = ?1 and state = 'running' limit ?2")?
-        .query_map((holder.as_bytes(), limit), |row| {
+/// What a living worker runs; as few as its pools have places.
+fn leases_of(txn: &Txn<'_>, holder: Incarnation) -> Result<Vec<LeaseToken>, StoreError> {
+    let sql = "select id, epoch, seq from jobs where holder = ?1 and state = 'running'
+                 and exists (select 1 from workers where incarnation = ?1 and state = 'alive')";
+    txn.sql(sql)?
+        .query_map([holder.as_bytes()], |row| {
             Ok(LeaseToken { job: JobId::from_bytes(row.get(0)?), epoch: row.get(1)?, holder, slot: row.get(2)? })
         })
         .during("list a worker's jobs")?

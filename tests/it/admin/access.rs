@@ -34,6 +34,8 @@ fn samples() -> BTreeMap<(&'static str, &'static str), (&'static str, Option<Val
         (("POST", "/api/v1/jobs/{id}/cancel"), ("/api/v1/jobs/0198c5b2-7f00-7000-8000-000000000000/cancel", None)),
         (("DELETE", "/api/v1/jobs/{id}"), (JOB, None)),
         (("GET", "/api/v1/schedules"), ("/api/v1/schedules", None)),
+        (("PUT", "/api/v1/schedules/{name}"), ("/api/v1/schedules/test.daily", Some(json!({ "cron": "0 7 * * *" })))),
+        (("POST", "/api/v1/schedules/{name}/run"), ("/api/v1/schedules/none/run", None)),
         (("GET", "/api/v1/schedules/{name}/history"), ("/api/v1/schedules/none/history", None)),
         (("POST", "/api/v1/schedules/{name}/pause"), ("/api/v1/schedules/none/pause", None)),
         (("POST", "/api/v1/schedules/{name}/resume"), ("/api/v1/schedules/none/resume", None)),

@@ -28,6 +28,10 @@ fn post(name: &'static str, path: &'static str, body: Option<Value>, status: u16
     Case { name, method: "POST", path, body: body.map(|b| b.to_string()), status, names }
 }
 
+fn plan(name: &'static str, body: Value, names: [&'static str; 3]) -> Case {
+    Case { method: "PUT", ..post(name, "/api/v1/schedules/test.daily", Some(body), 422, names) }
+}
+
 fn event(name: &'static str, body: Value, names: [&'static str; 3]) -> Case {
     post(name, "/api/v1/events", Some(body), 422, names)
 }
@@ -110,6 +114,12 @@ fn cases() -> Vec<Case> {
         post("retry of an id that is none", "/api/v1/jobs/x/retry", None, 422, ["job id", "x", "UUID"]),
         post("a worker's id that is none", "/api/v1/workers/x/drain", None, 422, ["worker id", "x", "UUID"]),
         post("an unknown schedule", "/api/v1/schedules/none/pause", None, 404, ["", "", ""]),
+        post("an unknown schedule to run", "/api/v1/schedules/none/run", None, 404, ["", "", ""]),
+        plan("bad cron text", json!({ "cron": "61 * * * *" }), ["cron", "61", ""]),
+        plan("bad time zone", json!({ "time_zone": "Europe/Berln" }), ["time_zone", "Berln", "IANA"]),
+        plan("unknown field of a plan", json!({ "crom": "0 6 * * *" }), ["crom", "", "cron"]),
+        plan("a plan that is no object", json!("daily"), ["", "daily", "cron"]),
+        plan("a plan of another type", json!({ "cron": 7 }), ["cron", "7", ""]),
         event(
             "an event of no type",
             json!({ "id": "e", "event_type": "no type", "payload": {} }),

@@ -156,6 +156,20 @@ pub(crate) async fn a_clean_stop_gives_its_jobs_back_at_once_and_uncharged(rig: 
     assert_eq!(rig.rescue().await.dead_workers, 0, "it did not die, it left");
 }
 
+pub(crate) async fn the_dead_can_not_sign_off(rig: &mut Rig) {
+    for _ in 0..2 {
+        rig.put(job()).await;
+    }
+    let worker = rig.worker().await;
+    assert_eq!(rig.claim(worker, 2).await.len(), 2);
+    rig.clock.advance(LEASE * 2);
+    let first = rig.store.rescue(1).await.expect("rescue");
+    assert_eq!((first.dead_workers, first.to_ready, first.more), (1, 1, true));
+    assert_eq!(rig.store.sign_off(worker).await.expect("nothing to end"), Rescued::default());
+    assert_eq!(rig.store.rescue(10).await.expect("rescue").to_ready, 1, "what it held is still rescued, and charged");
+    assert!(rig.list(tidemill::store::ListQuery::default()).await.iter().all(|j| j.crashes == 1));
+}
+
 pub(crate) async fn a_worker_is_shown_while_it_lives(rig: &mut Rig) {
     let worker = rig.worker().await;
     let beaten = rig.clock.now();

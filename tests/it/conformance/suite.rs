@@ -69,6 +69,7 @@ macro_rules! conformance {
                 one_job_wakes_one_of_many_waiting_claims
                 a_waiting_claim_of_another_queue_sleeps_on
                 a_claim_answers_empty_when_its_wait_is_over
+                a_waiting_claim_ends_when_its_worker_is_declared_dead_or_leaves
                 a_waiting_claim_that_is_dropped_takes_no_job_with_it
                 a_claim_dropped_after_it_was_woken_hands_its_job_back
                 a_claim_dropped_at_any_moment_loses_nothing
@@ -115,6 +116,7 @@ macro_rules! conformance {
                 a_failed_attempt_does_not_count_as_crash
                 a_job_past_its_deadline_is_taken_from_a_living_worker
                 a_clean_stop_gives_its_jobs_back_at_once_and_uncharged
+                the_dead_can_not_sign_off
                 a_worker_is_shown_while_it_lives
                 a_worker_that_shall_drain_is_told_with_its_next_beat
             }

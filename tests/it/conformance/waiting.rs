@@ -116,6 +116,22 @@ pub(crate) async fn a_claim_answers_empty_when_its_wait_is_over(rig: &mut Rig) {
     assert!(claimed.expect("claim").is_empty());
 }
 
+pub(crate) async fn a_waiting_claim_ends_when_its_worker_is_declared_dead_or_leaves(rig: &mut Rig) {
+    for leaves in [false, true] {
+        let worker = rig.worker().await;
+        let mut claim = pin!(wait_for_one(&rig.store, worker));
+        park(rig, claim.as_mut()).await;
+        if leaves {
+            rig.store.sign_off(worker).await.expect("sign off");
+        } else {
+            rig.clock.advance(LEASE * 2);
+            rig.rescue().await;
+        }
+        let answer = timeout(PATIENCE, claim).await.expect("it does not wait on");
+        assert!(matches!(answer, Err(StoreError::DeadIncarnation(who)) if who == worker), "{answer:?}");
+    }
+}
+
 pub(crate) async fn a_waiting_claim_that_is_dropped_takes_no_job_with_it(rig: &mut Rig) {
     let worker = rig.worker().await;
     let mut claim = Box::pin(wait_for_one(&rig.store, worker));

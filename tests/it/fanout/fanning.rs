@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tidemill::fanout::{Event, PageRequest, endpoints, fan_out, history};
+use tidemill::fanout::{Deliver, Event, PageRequest, endpoints, fan_out, history};
 use tidemill::job::JobError;
-use tidemill::on_tx;
 use tidemill::queue::Queue;
+use tidemill::{on_pool, on_tx};
 
-use super::stage::{Stage, event};
+use super::receiver::{Receiver, status};
+use super::stage::{Stage, event, turn};
 
 const URL: &str = "http://127.0.0.1:9/";
 
@@ -115,4 +116,29 @@ async fn a_malformed_event_goes_to_the_dead_letters_at_once() {
     let stage = Stage::new().await;
     let outcome = stage.fan_out(&event("evt_1", "invoice..paid")).await;
     assert!(matches!(outcome, Err(JobError::Dead { .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_died_before_its_last_word_enqueues_nothing_twice() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(200)]).await);
+    let (done, waiting) = (stage.endpoint(&receiver.url(), &["*"]).await, stage.endpoint(URL, &["*"]).await);
+    let event = event("evt_1", "invoice.paid");
+    stage.fan_out(&event).await.unwrap();
+    let delivered = stage.deliveries(|d| d.endpoint_id == done.endpoint.id).await.remove(0);
+    let job = Deliver { message: delivered.message_id, endpoint: delivered.endpoint_id };
+    stage.deliver(&job, turn(1)).await.unwrap();
+    for record in stage.jobs().await {
+        // The delivered one's job is over, so that its unique key alone would let another in.
+        if record.payload.get().contains(&done.endpoint.id) {
+            stage.queue.store().cancel(record.id, "over").await.unwrap();
+        }
+    }
+    on_pool!(stage.state.db().write(), pool => {
+        sqlx::query("update messages set fanned_at = null").execute(pool).await.unwrap()
+    });
+
+    stage.fan_out(&event).await.unwrap();
+    let jobs = stage.jobs().await;
+    assert_eq!(jobs.len(), 2, "{jobs:?}");
+    assert_eq!(jobs.iter().filter(|j| j.payload.get().contains(&waiting.endpoint.id)).count(), 1);
 }

@@ -2,21 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use tidemill::fanout::history::DeliveryState;
+use futures_util::future::join_all;
+use tidemill::config::fanout::FanoutConfig;
+use tidemill::fanout::history::{DeliveryAttempt, DeliveryState};
 
 use super::receiver::{Receiver, Reply, status};
-use super::stage::{Stage, turn};
+use super::stage::{Stage, config, turn};
 
 const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-/// Deadline 400 ms; the rest is the database and a busy machine.
+/// For what must not end by the deadline.
+const LONG_MS: u64 = 10_000;
+/// For what must.
+const SHORT_MS: u64 = 1_000;
+/// The database and a busy machine.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-async fn attempt(script: Reply) -> (DeliveryState, tidemill::fanout::history::DeliveryAttempt) {
-    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![script.clone()]).await);
+async fn attempt(timeout_ms: u64, script: Reply) -> (DeliveryState, DeliveryAttempt) {
+    let config = FanoutConfig { timeout_ms, ..config() };
+    let (stage, receiver) = (Stage::with(config).await, Receiver::start(vec![script.clone()]).await);
     let (_, job) = stage.one_delivery(&receiver.url()).await;
     let started = Instant::now();
     let outcome = stage.deliver(&job, turn(1)).await;
-    assert!(started.elapsed() < PATIENCE, "{script:?} held the attempt for {:?}", started.elapsed());
+    let limit = Duration::from_millis(timeout_ms) + PATIENCE;
+    assert!(started.elapsed() < limit, "{script:?} held the attempt for {:?}", started.elapsed());
     let mut log = stage.attempts(&job).await;
     assert_eq!((log.len(), receiver.seen().len()), (1, 1), "{script:?}");
     let state = stage.delivery(&job).await.state;
@@ -31,16 +39,17 @@ async fn a_receiver_that_never_gets_to_its_status_is_a_timeout() {
         Reply::Silence,
         Reply::Drip(b"HTTP/1.1 200 OK\r\nx-slow: ".to_vec(), b'a'),
         Reply::Drip(Vec::new(), b'H'),
-        Reply::Drip(continues, b' '),
+        Reply::Drip(continues.clone(), b' '),
+        Reply::Flood(Vec::new(), continues),
     ];
-    for script in never {
-        let (state, attempt) = attempt(script.clone()).await;
+    let attempts = never.iter().map(|script| attempt(SHORT_MS, script.clone()));
+    for (script, (state, attempt)) in never.iter().zip(join_all(attempts).await) {
         assert_eq!(state, DeliveryState::Failed);
         let class = attempt.error_class.as_deref();
         assert!(matches!(class, Some("timeout" | "broken")) && attempt.status.is_none(), "{script:?}: {attempt:?}");
         if matches!(script, Reply::Silence) {
             assert_eq!(class, Some("timeout"));
-            assert!((400..2_000).contains(&attempt.duration_ms), "{attempt:?}");
+            assert!((SHORT_MS..5_000).contains(&attempt.duration_ms), "{attempt:?}");
         }
     }
 }
@@ -60,10 +69,9 @@ async fn a_receiver_that_breaks_off_or_talks_nonsense_is_a_failure() {
         Reply::Bytes(b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n".to_vec()),
         Reply::Bytes(many_headers),
         Reply::Flood(b"HTTP/1.1 200 OK\r\nx-big: ".to_vec(), vec![b'a'; 64 * 1024]),
-        Reply::Flood(Vec::new(), b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)),
     ];
     for script in broken {
-        let (state, attempt) = attempt(script).await;
+        let (state, attempt) = attempt(LONG_MS, script).await;
         assert_eq!((state, attempt.status), (DeliveryState::Failed, None), "{attempt:?}");
         assert!(attempt.error.is_some_and(|e| !e.is_empty() && !e.contains("token")));
     }
@@ -73,32 +81,32 @@ async fn a_receiver_that_breaks_off_or_talks_nonsense_is_a_failure() {
 async fn the_status_decides_and_a_reply_without_end_is_cut() {
     let chunk = [b"400\r\n".as_slice(), &[b'x'; 1_024], b"\r\n"].concat();
     let endless = Reply::Flood(HEAD.to_vec(), chunk);
-    let (state, attempted) = attempt(endless).await;
+    let (state, attempted) = attempt(LONG_MS, endless).await;
     assert_eq!((state, attempted.status, attempted.reply.len()), (DeliveryState::Succeeded, Some(200), 1_024));
-    assert!(attempted.duration_ms < 400, "16 KiB are there at once: {attempted:?}");
+    assert!(attempted.duration_ms < LONG_MS, "16 KiB are there at once: {attempted:?}");
 
     let slow = Reply::Drip([HEAD, b"ffffff\r\n"].concat(), b'y');
-    let (state, attempted) = attempt(slow).await;
+    let (state, attempted) = attempt(SHORT_MS, slow).await;
     assert_eq!((state, attempted.status), (DeliveryState::Succeeded, Some(200)));
     assert!(attempted.reply.len() < 100 && attempted.reply.starts_with('y'), "{attempted:?}");
 
     let reset = Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec());
-    let (state, attempted) = attempt(reset).await;
+    let (state, attempted) = attempt(LONG_MS, reset).await;
     assert_eq!((state, attempted.reply.as_str()), (DeliveryState::Succeeded, "half"));
 
     let failing = Reply::Drip(b"HTTP/1.1 500 No\r\ncontent-length: 9999\r\n\r\n".to_vec(), b'z');
-    let (state, attempted) = attempt(failing).await;
+    let (state, attempted) = attempt(SHORT_MS, failing).await;
     assert_eq!((state, attempted.status), (DeliveryState::Failed, Some(500)));
 
     let old = Reply::Bytes(b"HTTP/1.0 200 OK\r\n\r\nold".to_vec());
-    assert_eq!(attempt(old).await.1.reply, "old");
+    assert_eq!(attempt(LONG_MS, old).await.1.reply, "old");
 }
 
 #[tokio::test]
 async fn a_compressed_reply_is_not_decompressed() {
     let mut bomb = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n".to_vec();
     bomb.extend_from_slice(&[0x1f, 0x8b, 0x08, 0x00]);
-    let (state, attempt) = attempt(Reply::Bytes(bomb)).await;
+    let (state, attempt) = attempt(LONG_MS, Reply::Bytes(bomb)).await;
     assert_eq!(state, DeliveryState::Succeeded);
     assert_eq!(attempt.reply, "\u{1f}\u{fffd}\u{8}\u{fffd}");
 }
@@ -152,7 +160,7 @@ async fn plain_text_server() -> std::net::SocketAddr {
 async fn every_post_that_receivers_see_is_in_the_log_whatever_they_answer() {
     let stage = Stage::new().await;
     let (mut posts, mut logged) = (0, 0);
-    for _ in 0..60 {
+    for _ in 0..40 {
         let script = (0..4).map(|_| random_reply(&stage)).collect();
         let receiver = Receiver::start(script).await;
         let (_, job) = stage.one_delivery(&receiver.url()).await;
@@ -172,7 +180,7 @@ async fn every_post_that_receivers_see_is_in_the_log_whatever_they_answer() {
         posts += seen;
         logged += attempts.len();
     }
-    assert!(posts > 100, "{posts}");
+    assert!(posts > 70, "{posts}");
     assert_eq!(posts, logged);
 }
 

@@ -26,10 +26,10 @@ pub(super) struct Stage {
     _dir: TempDir,
 }
 
-/// Loopback is open, waits are short.
+/// Loopback is open, waits are short; the deadline is long enough for a busy machine.
 pub(super) fn config() -> FanoutConfig {
     FanoutConfig {
-        timeout_ms: 400,
+        timeout_ms: 10_000,
         retry_delays_ms: vec![1_000, 2_000, 4_000],
         jitter_percent: 0,
         allow_http: true,

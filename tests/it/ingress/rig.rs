@@ -32,10 +32,22 @@ impl Rig {
         Self::with(|options| options, |router| router).await
     }
 
+    pub(super) async fn with_connections(connections: usize) -> Self {
+        Self::built(|options| options, |router| router, Some(connections)).await
+    }
+
     /// With another store or something around the router.
     pub(super) async fn with(
         store: impl FnOnce(SqliteOptions) -> SqliteOptions,
         around: impl FnOnce(Router) -> Router,
+    ) -> Self {
+        Self::built(store, around, None).await
+    }
+
+    async fn built(
+        store: impl FnOnce(SqliteOptions) -> SqliteOptions,
+        around: impl FnOnce(Router) -> Router,
+        connections: Option<usize>,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_ms(1_780_000_000_000));
@@ -54,7 +66,9 @@ impl Rig {
         let sources = Sources::resolve(&config, &env).unwrap();
         let queue = Queue::new(Arc::clone(&store), [name].into(), clock.clone(), Entropy::seeded(7));
         let router = around(router(Ingress::new(sources, queue, clock.clone())));
-        let limits = ListenerLimits { name: "test", ..limits(&config) };
+        let limits = limits(&config);
+        let connections = connections.unwrap_or(limits.connections);
+        let limits = ListenerLimits { name: "test", connections, ..limits };
         Self { served: Served::start(router, limits).await, store, clock, dir }
     }
 

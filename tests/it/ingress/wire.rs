@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use tidemill::listener::{ListenerLimits, serve};
+use tidemill::listener::{ListenerLimits, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,7 +22,7 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) async fn start(router: Router, limits: ListenerLimits) -> Self {
-        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let (at, stop, tasks) = (tcp.local_addr().unwrap(), CancellationToken::new(), TaskTracker::new());
         tasks.spawn(serve(tcp, router, limits, stop.clone()));
         tasks.close();

@@ -1,20 +1,22 @@
 //! Runs one program on the store and on the reference, and compares them after every step: the answer, every job,
 //! every counter.
 
+mod looks;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill::clock::Timestamp;
-use tidemill::job::{DeadReason, Incarnation, JobId, JobRecord, JobSpec, JobState, Priority, Progress, QueueName};
+use tidemill::job::{DeadReason, Incarnation, JobId, JobSpec, Priority, Progress, QueueName};
 use tidemill::store::{
-    Beat, Cancel, Claimed, Enqueued, LeaseToken, ListQuery, NewJob, QueueSettings, Rescued, Retention, RetryDead,
-    Settled, Settlement, StoreError, Verdict,
+    Beat, Cancel, Claimed, Enqueued, LeaseToken, NewJob, QueueSettings, Rescued, Retention, RetryDead, Settled,
+    Settlement, StoreError, Verdict,
 };
 
 use super::answer::Answer;
 use super::program::{DEAD_MS, Ending, FINISHED_MAX, FINISHED_MS, LEASE_MS, NewOne, Step, TIMEOUT_MS};
-use super::reference::{Job, Reference};
-use crate::conformance::rig::{Rig, list_all, named};
+use super::reference::Reference;
+use crate::conformance::rig::{Rig, named};
 
 pub(crate) struct Driver<'a> {
     rig: &'a mut Rig,
@@ -283,62 +285,6 @@ impl<'a> Driver<'a> {
         self.rig.new_job(spec)
     }
 
-    /// Every job as the store shows it, in the reference's order and words; `None` where it shows none.
-    async fn jobs(&self) -> Vec<Option<Job>> {
-        let query = ListQuery { queue: Some(self.queue()), limit: 200, ..ListQuery::default() };
-        let listed = list_all(&*self.rig.store, query).await;
-        let mut jobs = vec![None; self.ids.len()];
-        for record in listed {
-            let id = self.ids.iter().position(|id| *id == record.id).expect("a job that nobody enqueued");
-            jobs[id] = Some(self.seen(&record));
-        }
-        jobs
-    }
-
-    fn seen(&self, record: &JobRecord) -> Job {
-        let key = record.unique_key.as_deref().and_then(|key| key.rsplit(':').next());
-        Job {
-            state: record.state,
-            priority: record.priority.get(),
-            run_at: record.run_at.as_ms(),
-            attempt: record.attempt,
-            crashes: record.crashes,
-            epoch: record.epoch,
-            holder: record.holder.and_then(|holder| self.workers.iter().position(|(id, _)| *id == holder)),
-            started_at: record.started_at.map(Timestamp::as_ms),
-            finished_at: record.finished_at.map(Timestamp::as_ms),
-            cancel_requested: record.cancel_requested,
-            dead_reason: record.dead_reason,
-            key: key.map(|key| key.parse().expect("a number")),
-        }
-    }
-
-    async fn counters(&self) -> Counters {
-        let all = self.rig.store.counts().await.expect("counts");
-        let queue = self.queue();
-        let counts = all.queues.into_iter().find(|counts| counts.queue == queue).expect("declared");
-        Counters {
-            by_state: JobState::ALL.map(|state| counts.of(state)),
-            completed_total: counts.completed_total,
-            paused: counts.paused,
-            oldest_ready_ms: counts.oldest_ready_ms,
-            refusals: all.lease_refusals - self.refusals_before,
-        }
-    }
-
-    fn expected_counters(&self) -> Counters {
-        let reference = &self.reference;
-        let jobs = || reference.jobs.iter().flatten();
-        let oldest = jobs().filter(|job| job.state == JobState::Ready).map(|job| job.run_at).min();
-        Counters {
-            by_state: JobState::ALL.map(|state| jobs().filter(|job| job.state == state).count() as u64),
-            completed_total: reference.completed_total,
-            paused: reference.paused,
-            oldest_ready_ms: oldest.map(|at| u64::try_from(reference.now - at).expect("due")),
-            refusals: reference.refusals,
-        }
-    }
-
     fn queue(&self) -> QueueName {
         named(&self.name)
     }
@@ -374,15 +320,6 @@ impl<'a> Driver<'a> {
             Err(e) => panic!("{e}"),
         }
     }
-}
-
-#[derive(Debug, PartialEq)]
-struct Counters {
-    by_state: [u64; 6],
-    completed_total: u64,
-    paused: bool,
-    oldest_ready_ms: Option<u64>,
-    refusals: u64,
 }
 
 fn pick(number: u8, of: usize) -> Option<usize> {
