@@ -88,6 +88,8 @@ pub(crate) enum Step {
     Advance {
         ms: i64,
     },
+    /// Time passes and whoever has not crashed beats all the while, so that jobs meet their deadline in living hands.
+    Overrun,
     Reopen,
 }
 
@@ -140,6 +142,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Pause),
         3 => Just(Step::Resume),
         12 => clock.prop_map(|ms| Step::Advance { ms }),
+        3 => Just(Step::Overrun),
         1 => Just(Step::Reopen),
     ]
 }
