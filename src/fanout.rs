@@ -1,1 +1,104 @@
-//! In the making.
+//! Webhooks out: from something that happened to a signed POST at every endpoint that asked for it.
+//!
+//! [`Event::into_spec`] makes the `webhook.fanout` job; [`fan_out()`] writes one message and one delivery row for each
+//! matching endpoint, and enqueues a `webhook.deliver` job for each, which [`deliver()`] runs. A delivery is an ordinary
+//! job: retries, leases and the dead list exist once.
+//!
+//! **At least once.** Every POST is logged before its job is settled. When the process dies between the POST and the
+//! log, the POST is repeated with the same `webhook-id`, by which receivers tell the two apart.
+//!
+//! Nothing here knows of HTTP routes; the operators' API calls what stands here.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Entropy, Timestamp};
+use crate::config::fanout::{FanoutConfig, InvalidFanoutConfig};
+use crate::data::Database;
+use crate::outbound;
+use crate::worker::{Registry, RegistryError};
+
+mod address;
+mod declare;
+mod deliver;
+pub mod endpoints;
+mod event;
+mod fan_out;
+mod guard;
+pub mod history;
+mod ledger;
+mod page;
+mod pattern;
+mod post;
+mod prune;
+mod signature;
+
+pub use address::is_public;
+pub use declare::{DeclareError, declare};
+pub use deliver::{Deliver, Turn, deliver};
+pub use event::{Event, InvalidEvent};
+pub use fan_out::fan_out;
+pub use guard::{Guard, UrlRefused};
+pub use page::{InvalidCursor, Page, PageRequest};
+pub use pattern::{InvalidPattern, Pattern};
+pub use prune::prune;
+pub use signature::{InvalidSecret, Secret, sign};
+
+/// What fan-out shares: the database, the guarded client, the rules.
+#[derive(Debug)]
+pub struct FanoutState {
+    db: Database,
+    client: reqwest::Client,
+    guard: Arc<Guard>,
+    config: FanoutConfig,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+/// Why fan-out can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum FanoutError {
+    /// A field of `[fanout]` is out of range.
+    #[error(transparent)]
+    Config(#[from] InvalidFanoutConfig),
+    /// The HTTP client can't be built.
+    #[error("the client for webhooks out can't be built: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+impl FanoutState {
+    /// Sets it up; touches neither network nor tables.
+    ///
+    /// # Errors
+    /// When the configuration is out of range, or the certificate store can't be read.
+    pub fn new(db: Database, config: FanoutConfig, clock: Clock, entropy: Entropy) -> Result<Self, FanoutError> {
+        config.check()?;
+        let guard = Arc::new(Guard::new(&config));
+        let resolver = guard::VettingResolver(Arc::clone(&guard));
+        let client = outbound::client_to_strangers(config.timeout(), Arc::new(resolver))?;
+        Ok(Self { db, client, guard, config, clock, entropy })
+    }
+
+    /// The database behind it.
+    pub fn db(&self) -> &Database {
+        &self.db
+    }
+
+    /// Its rules.
+    pub fn config(&self) -> &FanoutConfig {
+        &self.config
+    }
+
+    /// A new id that sorts after older ones.
+    fn new_id(&self, prefix: &str, now: Timestamp) -> String {
+        format!("{prefix}{}", self.entropy.uuid_at(now).simple())
+    }
+}
+
+/// Adds the handlers of `webhook.fanout` and `webhook.deliver`.
+///
+/// # Errors
+/// When one of them is registered already.
+pub fn register(registry: &mut Registry, state: Arc<FanoutState>) -> Result<(), RegistryError> {
+    registry.register::<Event>(Arc::clone(&state))?;
+    registry.register::<Deliver>(state)
+}

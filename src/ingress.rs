@@ -1,1 +1,26 @@
-//! In the making.
+//! Webhooks in: verify the raw bytes, keep one durable job, answer. Nothing else happens in the request.
+//!
+//! [`receive`] is the whole road: a [`Source`] turns a request into a [`Verified`] event or a refusal, the event becomes
+//! one [`WebhookReceived`] job under a key made of the source and the sender's own id, and only a durable job is answered
+//! with 2xx. A sender that retries, or two copies at the same instant, make no second job. A source without its secret
+//! refuses to start; nothing here skips the check.
+
+mod receive;
+mod received;
+mod secret;
+mod signature;
+mod source;
+mod verify;
+
+use crate::config::ingress::{IngressConfig, MAX_BODY_BYTES};
+use crate::listener::ListenerLimits;
+
+pub use receive::{Ingress, router};
+pub use received::{RawBody, WebhookReceived};
+pub use source::{Source, SourceError, Sources};
+pub use verify::{Verified, VerifyError};
+
+/// The listener's limits as configured. Bodies may be as large as any source takes; a smaller cap of its own acts in the handler.
+pub fn limits(config: &IngressConfig) -> ListenerLimits {
+    ListenerLimits::configured("public", &config.limits, MAX_BODY_BYTES)
+}

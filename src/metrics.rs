@@ -40,7 +40,12 @@ pub const CONNECTIONS_CUT: &str = "tidemill_connections_cut_total";
 pub const DELIVERIES: &str = "tidemill_deliveries_total";
 /// How long a delivery took, seconds.
 pub const DELIVERY_SECONDS: &str = "tidemill_delivery_seconds";
-/// Due times decided. Labels: `schedule`, `outcome` (`enqueued`, `skipped`, `missed`, `held`).
+/// Due times decided. Labels: `schedule`, `outcome` (`enqueued`, `skipped`, `missed`, `held`; `failed` for each round in which
+/// a schedule could not be fired).
 pub const SCHEDULE_TICKS: &str = "tidemill_schedule_ticks_total";
 /// Seconds by which the last fire of a schedule was late. Label: `schedule`.
 pub const SCHEDULE_LATE_SECONDS: &str = "tidemill_schedule_late_seconds";
+/// Requests to the operators' listener that were not let in. Label: `reason` (`no_key`, `wrong_key`, `limited`, `role`).
+pub const AUTH_REFUSED: &str = "tidemill_auth_refused_total";
+/// 1: the store answered this scrape; 0: it did not, and the queues' gauges are those of an earlier one.
+pub const STORE_UP: &str = "tidemill_store_up";

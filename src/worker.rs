@@ -1,9 +1,219 @@
 //! Runs jobs: claim, decode, run under a timeout, settle.
+//!
+//! One apalis worker for each queue, each with its own places, so that a slow queue never delays another. The way of an
+//! attempt: [`backend`] claims it, [`settle`] takes its lease, [`layers`] run the handler in a span, under its timeout and
+//! behind a panic guard, [`settle`] turns the decision into a verdict and [`settler`] gives it to the store. [`heartbeat`] keeps
+//! the leases from a thread of its own.
 
+mod attempt;
+mod backend;
 mod context;
 mod handler;
+mod heartbeat;
+mod identity;
+mod layers;
+mod pulse;
 mod registry;
+mod settle;
+mod settler;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use apalis::layers::catch_panic::CatchPanicLayer;
+use apalis_core::worker::builder::WorkerBuilder;
+use apalis_core::worker::context::WorkerContext;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use context::Context;
 pub use handler::Handler;
+pub use pulse::Pulse;
 pub use registry::{Entry, Prepared, Registry, RegistryError};
+
+use self::attempt::{Interruption, Running, StopReason};
+use self::backend::{QueueBackend, Source};
+use self::heartbeat::Heartbeat;
+use self::identity::Identity;
+use self::layers::{Run, SpanLayer, StopLayer};
+use self::settle::{Desk, SettleLayer};
+use self::settler::Settler;
+use crate::clock::{Clock, Entropy};
+use crate::job::{Incarnation, QueueName};
+use crate::queue::Queue;
+use crate::store::StoreError;
+
+/// How a worker process runs.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// The queues it serves and how many jobs of each it runs at once.
+    pub pools: BTreeMap<QueueName, usize>,
+    /// A host and process name for people.
+    pub label: Arc<str>,
+    /// Without a beat for so long its jobs are given to others.
+    pub lease: Duration,
+    /// How often it beats; a third of the lease or less.
+    pub beat_every: Duration,
+}
+
+/// A running worker process. Dropping it does not stop it: call [`Worker::drain`].
+#[derive(Debug)]
+pub struct Worker {
+    contexts: Vec<WorkerContext>,
+    pools: TaskTracker,
+    running: Arc<Running>,
+    pulses: BTreeMap<QueueName, Arc<Pulse>>,
+    life: Identity,
+    queue: Queue,
+    stop_beats: CancellationToken,
+    hard_stop: CancellationToken,
+    heartbeat: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Registers the process with the store and starts its pools.
+    ///
+    /// # Errors
+    /// When the store does not take the first beat.
+    pub async fn start(
+        queue: Queue,
+        registry: Arc<Registry>,
+        clock: Clock,
+        entropy: Entropy,
+        options: WorkerOptions,
+    ) -> Result<Self, StoreError> {
+        let running = Arc::new(Running::default());
+        let life = Identity::new(entropy.clone());
+        let (stop_beats, hard_stop) = (CancellationToken::new(), CancellationToken::new());
+        let heartbeat = Heartbeat {
+            store: Arc::clone(queue.store()),
+            life: life.clone(),
+            running: Arc::clone(&running),
+            queues: options.pools.keys().cloned().collect(),
+            label: Arc::clone(&options.label),
+            lease: options.lease,
+            every: options.beat_every,
+            clock: clock.clone(),
+            stop: stop_beats.clone(),
+        };
+        let heartbeat = Some(heartbeat.start().await?);
+        let pools = TaskTracker::new();
+        let (settler, settling) = Settler::new(Arc::clone(queue.store()), hard_stop.clone());
+        pools.spawn(settling);
+        let desk = Desk {
+            settler,
+            registry: Arc::clone(&registry),
+            queue: queue.clone(),
+            entropy: entropy.clone(),
+            running: Arc::clone(&running),
+            attempts: pools.clone(),
+        };
+        let desk = Arc::new(desk);
+        let run = Run { registry, queue: queue.clone(), clock, entropy };
+        let mut worker = Self {
+            contexts: Vec::new(),
+            pools,
+            running,
+            pulses: BTreeMap::new(),
+            life,
+            queue,
+            stop_beats,
+            hard_stop,
+            heartbeat,
+        };
+        for (name, places) in options.pools {
+            worker.start_pool(name, places, run.clone(), Arc::clone(&desk));
+        }
+        Ok(worker)
+    }
+
+    fn start_pool(&mut self, name: QueueName, places: usize, run: Run, desk: Arc<Desk>) {
+        let pulse = Arc::new(Pulse::default());
+        let source = Source {
+            store: Arc::clone(self.queue.store()),
+            queue: name.clone(),
+            places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
+            life: self.life.clone(),
+            pulse: Arc::clone(&pulse),
+        };
+        let context = WorkerContext::new(name.as_str());
+        let worker = WorkerBuilder::new(context.clone())
+            .backend(QueueBackend::new(source))
+            .layer(SettleLayer(desk))
+            .layer(SpanLayer)
+            .layer(StopLayer)
+            .layer(CatchPanicLayer::<_, Interruption>::with_panic_handler(panicked))
+            .build(run);
+        // The clone is the switch that stops it.
+        self.contexts.push(context);
+        self.pulses.insert(name.clone(), pulse);
+        self.pools.spawn(async move {
+            if let Err(error) = worker.run().await {
+                tracing::error!(queue = %name, %error, "a pool ended; restart the process");
+            }
+        });
+    }
+
+    /// Who this process is to the store now.
+    pub fn incarnation(&self) -> Incarnation {
+        self.life.now()
+    }
+
+    /// How many attempts run now.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Each pool's pulse, for readiness.
+    pub fn pulses(&self) -> &BTreeMap<QueueName, Arc<Pulse>> {
+        &self.pulses
+    }
+
+    /// Stops cleanly: no more claims; what runs has `grace` to finish; the rest is handed back, its attempt not counted.
+    ///
+    /// # Errors
+    /// When the store did not take the sign-off; rescue gives the jobs to others then.
+    pub async fn drain(mut self, grace: Duration) -> Result<usize, StoreError> {
+        for context in &self.contexts {
+            // A pool that was started a moment ago can't be stopped before its first poll.
+            while context.stop().is_err() && context.is_pending() {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.pools.close();
+        let mut handed_back = 0;
+        if tokio::time::timeout(grace, self.idle()).await.is_err() {
+            handed_back = self.running.len();
+            self.running.ring_all(StopReason::Shutdown);
+            // Rung attempts end at once; what blocks its thread is left to the sign-off.
+            drop(tokio::time::timeout(Duration::from_secs(2), self.idle()).await);
+        }
+        self.stop_beats.cancel();
+        let signed_off = self.queue.store().sign_off(self.life.now()).await;
+        self.hard_stop.cancel();
+        if let Some(heartbeat) = self.heartbeat.take() {
+            drop(tokio::task::spawn_blocking(move || heartbeat.join()).await);
+        }
+        signed_off.map(|_| handed_back)
+    }
+
+    /// Resolves when no attempt runs and every pool has stopped claiming.
+    async fn idle(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        // The settler's own task stays until the sign-off.
+        while self.pools.len() > 1 {
+            tick.tick().await;
+        }
+    }
+}
+
+fn panicked(panic: &Box<dyn Any + Send>) -> Interruption {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    Interruption::Panicked(
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into()),
+    )
+}

@@ -1,1 +1,202 @@
-//! Webhooks out.
+//! Webhooks out: deadline, retry schedule, where POSTs may go, and endpoints that stand in the configuration.
+//!
+//! Every field has a default, so an empty `[fanout]` is a whole one. [`FanoutConfig::check`] names the first field that
+//! is out of range; an unknown key is refused by serde.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Entropy;
+use crate::job::RetryPolicy;
+
+const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+/// The worker lets no job wait longer for its next attempt, whoever asks for it.
+const MAX_DELAY_MS: u64 = 24 * HOUR_MS;
+const MAX_OVERLAP_MS: u64 = 7 * 24 * HOUR_MS;
+/// A POST holds a place in its queue's pool; a handler may take no longer than this and a margin.
+const MAX_TIMEOUT_MS: u64 = 60 * SECOND_MS;
+
+/// `[fanout]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FanoutConfig {
+    /// One POST may take so long from DNS to the reply's last byte. Default 15,000; 100 to 60,000.
+    pub timeout_ms: u64,
+    /// The waits after the first, second, … failed attempt; one attempt more than entries is made. The first attempt
+    /// is made at once. Default 5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h; at most 50 entries of at most 24 h.
+    pub retry_delays_ms: Vec<u64>,
+    /// Each wait varies by up to this share to either side, up to 24 h. Default 20; 0 to 100.
+    pub jitter_percent: u8,
+    /// A receiver's `Retry-After` is followed up to this. Default and at most 24 h.
+    pub retry_after_cap_ms: u64,
+    /// Allow `http://` endpoints. Default false.
+    pub allow_http: bool,
+    /// Ports an endpoint may have. Default 443 and 8443; with `allow_http` also 80. A literal address within
+    /// `allow_addresses` may have any.
+    pub ports: Vec<u16>,
+    /// Private networks that endpoints may lie in, as `10.1.0.0/16`. Default none.
+    pub allow_addresses: Vec<IpNet>,
+    /// After a rotation the old secret signs too for so long. Default 24 h; at most 7 days.
+    pub rotation_overlap_ms: u64,
+    /// Endpoints that are there from the start.
+    pub endpoints: Vec<EndpointConfig>,
+}
+
+/// `[[fanout.endpoints]]`: known by its tenant and URL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointConfig {
+    /// Whose events it gets.
+    pub tenant: String,
+    /// Where they are POSTed.
+    pub url: String,
+    /// Which ones; default `["*"]`, all.
+    #[serde(default = "every_type")]
+    pub event_types: Vec<String>,
+    /// The environment variable that holds its `whsec_…` secret.
+    pub secret_env: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// A field that is out of range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("fanout.{field} is {value}; allowed: {allowed}")]
+pub struct InvalidFanoutConfig {
+    /// Which field.
+    pub field: &'static str,
+    /// What was given.
+    pub value: String,
+    /// What would be accepted.
+    pub allowed: &'static str,
+}
+
+impl Default for FanoutConfig {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 15 * SECOND_MS,
+            retry_delays_ms: vec![
+                5 * SECOND_MS,
+                5 * MINUTE_MS,
+                30 * MINUTE_MS,
+                2 * HOUR_MS,
+                5 * HOUR_MS,
+                10 * HOUR_MS,
+                14 * HOUR_MS,
+                20 * HOUR_MS,
+                24 * HOUR_MS,
+            ],
+            jitter_percent: 20,
+            retry_after_cap_ms: 24 * HOUR_MS,
+            allow_http: false,
+            ports: vec![443, 8443],
+            allow_addresses: Vec::new(),
+            rotation_overlap_ms: 24 * HOUR_MS,
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+impl FanoutConfig {
+    /// Says whether every field is in range.
+    ///
+    /// # Errors
+    /// Names the first one that is not.
+    pub fn check(&self) -> Result<(), InvalidFanoutConfig> {
+        let invalid = |field, value: String, allowed| Err(InvalidFanoutConfig { field, value, allowed });
+        if !(100..=MAX_TIMEOUT_MS).contains(&self.timeout_ms) {
+            return invalid("timeout_ms", self.timeout_ms.to_string(), "100 to 60000");
+        }
+        if self.retry_delays_ms.len() > 50 || self.retry_delays_ms.iter().any(|ms| *ms > MAX_DELAY_MS) {
+            return invalid(
+                "retry_delays_ms",
+                format!("{:?}", self.retry_delays_ms),
+                "at most 50, each at most 24 h, 86400000",
+            );
+        }
+        if self.jitter_percent > 100 {
+            return invalid("jitter_percent", self.jitter_percent.to_string(), "0 to 100");
+        }
+        if self.retry_after_cap_ms > MAX_DELAY_MS {
+            return invalid("retry_after_cap_ms", self.retry_after_cap_ms.to_string(), "at most 24 h, 86400000");
+        }
+        if self.rotation_overlap_ms > MAX_OVERLAP_MS {
+            return invalid("rotation_overlap_ms", self.rotation_overlap_ms.to_string(), "at most 7 days, 604800000");
+        }
+        Ok(())
+    }
+
+    /// One POST's deadline.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// Attempts of one delivery: the first, and one after each wait.
+    pub fn max_attempts(&self) -> u32 {
+        u32::try_from(self.retry_delays_ms.len()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    /// The wait after failed attempt number `attempt` (from 1), spread by the jitter.
+    pub fn delay_after(&self, attempt: u32, entropy: &Entropy) -> Duration {
+        let delays = self.retry_delays_ms.iter().map(|ms| Duration::from_millis(*ms)).collect();
+        let jitter = f64::from(self.jitter_percent) / 100.0;
+        RetryPolicy::List { delays, jitter }.delay(attempt, entropy).min(Duration::from_millis(MAX_DELAY_MS))
+    }
+}
+
+fn every_type() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_schedule_is_ten_attempts_over_76_hours() {
+        let config = FanoutConfig::default();
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.max_attempts(), 10);
+        let total: u64 = config.retry_delays_ms.iter().sum();
+        assert_eq!(Duration::from_millis(total), Duration::from_secs(75 * 3600 + 35 * 60 + 5));
+    }
+
+    #[test]
+    fn a_wait_stays_within_its_jitter() {
+        let (config, entropy) = (FanoutConfig::default(), Entropy::seeded(1));
+        for _ in 0..1_000 {
+            let wait = config.delay_after(2, &entropy).as_millis();
+            assert!((240_000..=360_000).contains(&wait), "{wait}");
+            assert!(config.delay_after(9, &entropy) <= Duration::from_secs(24 * 3600));
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_by_name() {
+        let cases = [
+            (FanoutConfig { timeout_ms: 0, ..FanoutConfig::default() }, "timeout_ms"),
+            (FanoutConfig { timeout_ms: 60_001, ..FanoutConfig::default() }, "timeout_ms"),
+            (FanoutConfig { jitter_percent: 101, ..FanoutConfig::default() }, "jitter_percent"),
+            (FanoutConfig { retry_delays_ms: vec![1; 51], ..FanoutConfig::default() }, "retry_delays_ms"),
+            (FanoutConfig { retry_delays_ms: vec![u64::MAX], ..FanoutConfig::default() }, "retry_delays_ms"),
+            (FanoutConfig { retry_after_cap_ms: u64::MAX, ..FanoutConfig::default() }, "retry_after_cap_ms"),
+            (FanoutConfig { rotation_overlap_ms: u64::MAX, ..FanoutConfig::default() }, "rotation_overlap_ms"),
+        ];
+        for (config, field) in cases {
+            assert_eq!(config.check().unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let error = serde_json::from_str::<FanoutConfig>(r#"{"timeout": 5}"#).unwrap_err().to_string();
+        assert!(error.contains("timeout"), "{error}");
+        let config: FanoutConfig = serde_json::from_str(r#"{"allow_addresses": ["127.0.0.0/8"]}"#).unwrap();
+        assert_eq!(config.allow_addresses.len(), 1);
+    }
+}

@@ -1,1 +1,287 @@
-//! The public listener and the webhook sources.
+//! The public listener and the webhook sources (`[ingress]`).
+//!
+//! Secrets never stand here: a source names the environment variables or files that hold them, several while one is being
+//! rotated. What a number may be is checked while it is read, so that the error names the key and the file or variable.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::de::Unexpected;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// No source may accept more; [`WebhookReceived`](crate::ingress::WebhookReceived) is sized for it.
+pub const MAX_BODY_BYTES: u64 = 1024 * 1024;
+
+/// `[ingress]`: the public listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngressConfig {
+    /// Where it listens; `0.0.0.0:8080`.
+    pub listen: SocketAddr,
+    /// What it puts up with.
+    pub limits: LimitsConfig,
+    /// The senders, by the name in their URL: `POST /webhooks/{name}`. `stripe` is there by itself when
+    /// `STRIPE_WEBHOOK_SECRET` is set.
+    pub sources: BTreeMap<String, SourceConfig>,
+}
+
+impl Default for IngressConfig {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
+        Self { listen, limits: LimitsConfig::default(), sources: BTreeMap::new() }
+    }
+}
+
+/// `[ingress.limits]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Open connections, 2048; fewer where the process may not open as many files.
+    #[serde(deserialize_with = "within::<_, 1, 100_000>")]
+    pub connections: u64,
+    /// From the first byte to the end of a request's head, 10.
+    #[serde(deserialize_with = "within::<_, 1, 600>")]
+    pub head_timeout_seconds: u64,
+    /// How long a connection may wait for its next request, 75.
+    #[serde(deserialize_with = "within::<_, 1, 3_600>")]
+    pub idle_timeout_seconds: u64,
+    /// From the end of the head to the end of the reply, 30.
+    #[serde(deserialize_with = "within::<_, 1, 600>")]
+    pub request_timeout_seconds: u64,
+    /// Request line and headers together, 16 KiB.
+    #[serde(deserialize_with = "within::<_, 1_024, 262_144>")]
+    pub head_bytes: u64,
+    /// What is being served when the process stops may take so much longer, 5.
+    #[serde(deserialize_with = "within::<_, 0, 600>")]
+    pub shutdown_grace_seconds: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: 2_048,
+            head_timeout_seconds: 10,
+            idle_timeout_seconds: 75,
+            request_timeout_seconds: 30,
+            head_bytes: 16 * 1024,
+            shutdown_grace_seconds: 5,
+        }
+    }
+}
+
+/// `[ingress.sources.<name>]`: one sender of webhooks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// How it signs: `stripe`, `standard_webhooks`, or `hmac`, which `[ingress.sources.<name>.hmac]` describes.
+    pub scheme: SchemeName,
+    /// The environment variables with its secrets; one name or a list. Any of the secrets will do.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub secret_env: Vec<String>,
+    /// Files with its secrets; one path or a list.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub secret_file: Vec<PathBuf>,
+    /// The particulars of scheme `hmac`.
+    #[serde(default)]
+    pub hmac: Option<HmacConfig>,
+    /// How far its timestamp may be off to either side; 300. There is no way to switch this off.
+    #[serde(default = "default_tolerance", deserialize_with = "within::<_, 1, 3_600>")]
+    pub tolerance_seconds: u64,
+    /// Where the sender's own id of the event is, `header:<name>` or `body:</json/pointer>`. Without one the body's SHA-256 serves.
+    #[serde(default)]
+    pub id: Option<Place>,
+    /// Where the event's type is.
+    #[serde(default)]
+    pub event_type: Option<Place>,
+    /// How long an id is remembered, at least the sender's whole time of retries; 720 for Stripe, else 96.
+    #[serde(default, deserialize_with = "maybe_within::<_, 1, 8_760>")]
+    pub remember_hours: Option<u64>,
+    /// Larger bodies are refused, 1 MiB.
+    #[serde(default = "default_body", deserialize_with = "within::<_, 1, MAX_BODY_BYTES>")]
+    pub body_bytes: u64,
+    /// A second path that it posts to, for senders that bring their own.
+    #[serde(default)]
+    pub path: Option<String>,
+}
+
+impl SourceConfig {
+    /// A source of a scheme with its defaults, its secret in the variable `secret_env`.
+    pub fn new(scheme: SchemeName, secret_env: &str) -> Self {
+        Self {
+            scheme,
+            secret_env: vec![secret_env.to_owned()],
+            secret_file: Vec::new(),
+            hmac: None,
+            tolerance_seconds: default_tolerance(),
+            id: None,
+            event_type: None,
+            remember_hours: None,
+            body_bytes: default_body(),
+            path: None,
+        }
+    }
+}
+
+/// The schemes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemeName {
+    /// `Stripe-Signature`, `v1` only.
+    Stripe,
+    /// Standard Webhooks 1.0.0, `v1`; also Svix.
+    StandardWebhooks,
+    /// Any HMAC over a template.
+    Hmac,
+}
+
+/// `[ingress.sources.<name>.hmac]`: how a sender signs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HmacConfig {
+    /// The header with the signature.
+    pub signature_header: String,
+    /// What stands before the signature: `sha256=`, `v0=`; nothing by default. Not together with `list`.
+    #[serde(default)]
+    pub prefix: String,
+    /// The header holds several labelled values.
+    #[serde(default)]
+    pub list: Option<ListConfig>,
+    /// How the signature is written.
+    pub encoding: Encoding,
+    /// `sha256` unless said otherwise.
+    #[serde(default)]
+    pub hash: Hash,
+    /// How the secret is written.
+    #[serde(default)]
+    pub secret: SecretForm,
+    /// What is signed, made of `{id}`, `{ts}`, `{body}` and text between; `{body}` by default.
+    #[serde(default = "default_template")]
+    pub template: String,
+    /// The header with the time in seconds since 1970, where it is not in the list.
+    #[serde(default)]
+    pub timestamp_header: Option<String>,
+}
+
+/// `…hmac.list`: a header like `t=1,v1=a,v1=b` or `v1,a v1,b`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListConfig {
+    /// Between the items.
+    pub separator: char,
+    /// Between an item's label and its value.
+    pub joint: char,
+    /// The label of the signatures that count; others are passed over.
+    pub version: String,
+    /// The label of the time, if it is in the list.
+    #[serde(default)]
+    pub timestamp: Option<String>,
+}
+
+/// How bytes are written as text. Exactly this form is accepted: lower case, or with padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Lower-case hexadecimal.
+    Hex,
+    /// Standard base64, padded.
+    Base64,
+}
+
+/// The hash below the HMAC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hash {
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How a secret is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretForm {
+    /// Its text is the key.
+    #[default]
+    Raw,
+    /// Base64 of the key.
+    Base64,
+    /// `whsec_` and base64 of the key, or the base64 alone.
+    Whsec,
+}
+
+/// Where in a request something is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Place {
+    /// In a header.
+    Header(String),
+    /// In the JSON body, at a pointer (RFC 6901).
+    Body(String),
+}
+
+impl TryFrom<String> for Place {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("header", name)) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
+            Some(("body", pointer)) if pointer.starts_with('/') => Ok(Self::Body(pointer.to_owned())),
+            _ => Err(format!("`{text}` names no place; allowed: `header:<name>` or `body:</json/pointer>`")),
+        }
+    }
+}
+
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        match place {
+            Place::Header(name) => format!("header:{name}"),
+            Place::Body(pointer) => format!("body:{pointer}"),
+        }
+    }
+}
+
+const fn default_tolerance() -> u64 {
+    300
+}
+
+const fn default_body() -> u64 {
+    MAX_BODY_BYTES
+}
+
+fn default_template() -> String {
+    "{body}".to_owned()
+}
+
+fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<u64, D::Error> {
+    check_within::<D::Error>(u64::deserialize(deserializer)?, MIN, MAX)
+}
+
+fn maybe_within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    let n = Option::<u64>::deserialize(deserializer)?;
+    n.map(|n| check_within::<D::Error>(n, MIN, MAX)).transpose()
+}
+
+fn check_within<E: serde::de::Error>(n: u64, min: u64, max: u64) -> Result<u64, E> {
+    if (min..=max).contains(&n) {
+        return Ok(n);
+    }
+    Err(E::invalid_value(Unexpected::Unsigned(n), &format!("{min} to {max}").as_str()))
+}
+
+fn one_or_more<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "one text or a list of texts")]
+    enum OneOrMore<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    })
+}

@@ -364,8 +364,9 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Enqueues the job of one due time, exactly once per (schedule, due time) in the whole cluster, and moves the cursor.
     async fn tick(&self, tick: Tick) -> Result<Ticked, StoreError>;
 
-    /// Pauses, resumes or overrides a schedule; kept in its history.
-    async fn change_schedule(&self, name: &str, change: ScheduleChange, by: &str) -> Result<(), StoreError>;
+    /// Pauses, resumes or overrides a schedule; kept in its history. False: a [`ScheduleChange::SkipTo`] came too late and
+    /// changed nothing.
+    async fn change_schedule(&self, name: &str, change: ScheduleChange, by: &str) -> Result<bool, StoreError>;
 
     /// What happened to a schedule, newest first, at most 100.
     async fn schedule_history(&self, name: &str) -> Result<Vec<HistoryEntry>, StoreError>;

@@ -280,7 +280,7 @@ impl Store for SqliteStore {
         self.write(move |txn| ticks::tick(txn, &tick)).await
     }
 
-    async fn change_schedule(&self, name: &str, change: ScheduleChange, by: &str) -> Result<(), StoreError> {
+    async fn change_schedule(&self, name: &str, change: ScheduleChange, by: &str) -> Result<bool, StoreError> {
         let (name, by) = (name.to_owned(), by.to_owned());
         self.write(move |txn| ticks::change(txn, &name, &change, &by)).await
     }

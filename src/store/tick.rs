@@ -74,7 +74,7 @@ pub enum Ticked {
     Enqueued(JobId),
     /// It was decided before, here or on another node.
     AlreadyDecided,
-    /// Left out: the last job still lives.
+    /// Left out: the last job still lives, or this one has the unique key.
     SkippedOverlap(JobId),
     /// Held back until the last job ends.
     Held,
@@ -91,11 +91,14 @@ pub enum ScheduleChange {
     Resume,
     /// Put this in the place of the declared description; `None` goes back to the code's.
     Override(Option<Value>),
-    /// Move the cursor without firing: due times up to here were left out, and why.
+    /// Move the cursor forward without firing. Happens only if it still stands where the caller saw it, so of several nodes
+    /// that leave the same due times out one does, and counts them.
     SkipTo {
+        /// Where the caller saw it.
+        from: Timestamp,
         /// All due times up to here are decided.
         cursor: Timestamp,
-        /// How many were left out.
+        /// How many were left out; none when the schedule's times were changed and it starts afresh.
         missed: u32,
     },
 }

@@ -112,7 +112,12 @@ impl Context {
     /// # Errors
     /// As [`Queue::enqueue`].
     pub async fn enqueue(&self, spec: JobSpec) -> Result<Enqueued, EnqueueError> {
-        self.queue.enqueue(self.descend(spec)).await
+        self.queue.enqueue(descend(&self.attempt, spec)).await
+    }
+
+    /// `spec` with this job's correlation, trace, tenant and name where it has none, as [`Context::enqueue`] gives them.
+    pub fn descend(&self, spec: JobSpec) -> JobSpec {
+        descend(&self.attempt, spec)
     }
 
     /// The road in, for code that enqueues in its own way.
@@ -149,21 +154,22 @@ impl Context {
             () = self.cancel.cancelled() => false,
         }
     }
+}
 
-    /// Gives `spec` this job's correlation, trace, tenant and name where it has none.
-    pub(crate) fn descend(&self, mut spec: JobSpec) -> JobSpec {
-        if spec.correlation_id.is_none() {
-            spec.correlation_id = Some(self.correlation_id().into());
-        }
-        if spec.traceparent.is_none() {
-            spec.traceparent.clone_from(&self.attempt.traceparent);
-        }
-        if spec.tenant.is_none() {
-            spec.tenant.clone_from(&self.attempt.tenant);
-        }
-        if &*spec.enqueued_by == "unknown" {
-            spec.enqueued_by = format!("job:{}", self.job_id()).into();
-        }
-        spec
+/// Gives `spec` the correlation, trace, tenant and name of the job that enqueues it, where it has none.
+pub(super) fn descend(parent: &AttemptInfo, mut spec: JobSpec) -> JobSpec {
+    if spec.correlation_id.is_none() {
+        let own = || parent.lease.job.to_string().into();
+        spec.correlation_id = Some(parent.correlation_id.clone().unwrap_or_else(own));
     }
+    if spec.traceparent.is_none() {
+        spec.traceparent.clone_from(&parent.traceparent);
+    }
+    if spec.tenant.is_none() {
+        spec.tenant.clone_from(&parent.tenant);
+    }
+    if &*spec.enqueued_by == "unknown" {
+        spec.enqueued_by = format!("job:{}", parent.lease.job).into();
+    }
+    spec
 }

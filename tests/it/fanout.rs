@@ -1,1 +1,11 @@
-//! In the making.
+//! Webhooks out: from `fan_out` to the receiver's socket.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
+
+mod delivering;
+mod fanning;
+mod hostile;
+mod pruning;
+mod receiver;
+mod registering;
+mod stage;
+mod working;

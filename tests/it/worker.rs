@@ -1,1 +1,7 @@
-//! In the making.
+//! The worker over the embedded store: real pools, real heartbeats, real time where leases are real.
+
+mod handlers;
+mod lives;
+mod outcomes;
+mod rig;
+mod shutdown;

@@ -68,7 +68,14 @@ fn fire(txn: &mut Txn<'_>, tick: &Tick, schedule: &ScheduleRecord, what: Fired) 
             set_held(txn, &tick.schedule, None)?;
         }
     }
-    let Enqueued::Inserted(job) = enqueued else { return Ok(Ticked::AlreadyDecided) };
+    let job = match enqueued {
+        Enqueued::Inserted(job) => job,
+        Enqueued::Duplicate(holder) => {
+            let note = format!("job {holder} has its unique key");
+            remember(txn, &tick.schedule, Fired::SkippedOverlap, Some(tick.due), None, &note)?;
+            return Ok(Ticked::SkippedOverlap(holder));
+        }
+    };
     let rows = txn
         .sql("update schedules set last_job = ?2, last_due = ?3 where name = ?1")?
         .execute((&*tick.schedule, job.as_bytes(), tick.due.as_ms()))
@@ -86,7 +93,7 @@ fn lives(txn: &Txn<'_>, job: JobId) -> Result<bool, StoreError> {
 }
 
 /// An operator's change, or due times left out after downtime.
-pub(super) fn change(txn: &Txn<'_>, name: &str, change: &ScheduleChange, by: &str) -> Result<(), StoreError> {
+pub(super) fn change(txn: &Txn<'_>, name: &str, change: &ScheduleChange, by: &str) -> Result<bool, StoreError> {
     let (rows, what, note) =
         match change {
             ScheduleChange::Pause => {
@@ -108,15 +115,23 @@ pub(super) fn change(txn: &Txn<'_>, name: &str, change: &ScheduleChange, by: &st
                 let what = spec.as_ref().map_or_else(|| "the code's own description".to_owned(), Value::to_string);
                 (rows, Fired::Changed, format!("set by {by} to {what}"))
             }
-            ScheduleChange::SkipTo { cursor, missed } => {
+            ScheduleChange::SkipTo { from, cursor, missed } => {
+                find(txn.conn, name)?;
                 let rows = txn
-                    .sql("update schedules set cursor = max(cursor, ?2) where name = ?1")?
-                    .execute((name, cursor.as_ms()));
-                (rows, Fired::Missed, format!("{missed} due times up to {cursor} were left out: {by}"))
+                    .sql("update schedules set cursor = ?2 where name = ?1 and cursor = ?3 and cursor < ?2")?
+                    .execute((name, cursor.as_ms(), from.as_ms()));
+                if matches!(rows, Ok(0)) {
+                    return Ok(false);
+                }
+                match missed {
+                    0 => (rows, Fired::Changed, format!("starts afresh from {cursor}: {by}")),
+                    n => (rows, Fired::Missed, format!("{n} due times up to {cursor} were left out: {by}")),
+                }
             }
         };
     found(rows.during("change a schedule")?, name)?;
-    remember(txn, name, what, None, None, &note)
+    remember(txn, name, what, None, None, &note)?;
+    Ok(true)
 }
 
 fn move_cursor(txn: &Txn<'_>, name: &str, due: Timestamp) -> Result<(), StoreError> {

@@ -205,15 +205,17 @@ pub(crate) async fn run_by_hand_leaves_the_cursor_and_minds_no_overlap(rig: &mut
 pub(crate) async fn due_times_left_out_after_downtime_are_on_record(rig: &mut Rig) {
     let start = declare(rig).await;
     rig.clock.advance(HOUR * 9);
-    let skip = ScheduleChange::SkipTo { cursor: start.after(HOUR * 8), missed: 8 };
-    rig.store.change_schedule("poll", skip, "catch-up: skip").await.expect("skip");
+    let skip = ScheduleChange::SkipTo { from: start, cursor: start.after(HOUR * 8), missed: 8 };
+    assert!(rig.store.change_schedule("poll", skip.clone(), "catch-up: skip").await.expect("skip"));
     assert_eq!(record(rig).await.cursor, start.after(HOUR * 8));
     assert_eq!(fire(rig, start.after(HOUR * 8), Overlap::Skip).await, Ticked::AlreadyDecided);
     let entries = rig.store.schedule_history("poll").await.expect("history");
     assert_eq!(entries[0].what, Fired::Missed);
     assert!(entries[0].note.contains('8'), "how many: {}", entries[0].note);
-    let back = ScheduleChange::SkipTo { cursor: start, missed: 0 };
-    rig.store.change_schedule("poll", back, "wrong").await.expect("skip");
+    assert!(!rig.store.change_schedule("poll", skip, "another node").await.expect("skip"), "it was seen elsewhere");
+    let back = ScheduleChange::SkipTo { from: start.after(HOUR * 8), cursor: start, missed: 0 };
+    assert!(!rig.store.change_schedule("poll", back, "wrong").await.expect("skip"));
+    assert_eq!(history(rig).await, [Fired::Missed], "what changed nothing is not on record");
     assert_eq!(record(rig).await.cursor, start.after(HOUR * 8), "a cursor never goes back");
 }
 

@@ -1,0 +1,132 @@
+//! The parts, opened and joined: stores, queue, handlers, clients. What `serve`, the sandbox, the commands and the tests share.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tidemill::admin::{Desk, DeskParts};
+use tidemill::clock::{Clock, Entropy};
+use tidemill::config::Config;
+use tidemill::data::Database;
+use tidemill::fanout::{self, FanoutState};
+use tidemill::queue::Queue;
+use tidemill::schedule::{self, Scheduler};
+use tidemill::store::Store;
+use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
+use tidemill::worker::Registry;
+
+use crate::app::App;
+use crate::config::IntegrationsConfig;
+use crate::{handlers, schedules, store};
+
+/// Everything that is opened once. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Wiring {
+    /// The queue store.
+    pub store: Arc<dyn Store>,
+    /// The relational database.
+    pub db: Database,
+    /// The road in.
+    pub queue: Queue,
+    /// All handlers.
+    pub registry: Arc<Registry>,
+    /// What they share.
+    pub app: Arc<App>,
+    /// Webhooks out.
+    pub fanout: Arc<FanoutState>,
+    /// When schedules fire.
+    pub scheduler: Scheduler,
+    /// What time it is.
+    pub clock: Clock,
+    /// Random numbers.
+    pub entropy: Entropy,
+}
+
+impl Wiring {
+    /// Opens the stores (making them where there are none), makes the queues and configured endpoints known, and registers
+    /// the handlers. `lookup` gives the environment's variables.
+    ///
+    /// # Errors
+    /// Says which part can't be opened, and why.
+    pub async fn open(
+        config: &Config,
+        lookup: &(dyn Fn(&str) -> Option<String> + Sync),
+        clock: Clock,
+        entropy: Entropy,
+    ) -> anyhow::Result<Self> {
+        let integrations = IntegrationsConfig::read(&|name| lookup(name))?;
+        let store = open_store(config, clock.clone()).await?;
+        store.declare_queues(config.queues.settings()).await?;
+        let db = open_database(&config.database_path()?).await?;
+        db.check_schema(Some(store::migrations())).await?;
+        let names = config.queues.0.keys().cloned().collect();
+        let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
+        let fanout = Arc::new(FanoutState::new(db.clone(), config.fanout.clone(), clock.clone(), entropy.clone())?);
+        fanout::declare(&fanout, lookup).await?;
+        let app = Arc::new(App::build(&integrations, db.clone(), clock.clone(), entropy.clone())?);
+        let mut registry = Registry::new();
+        handlers::register(&mut registry, &app)?;
+        fanout::register(&mut registry, Arc::clone(&fanout))?;
+        let declared = schedule::configured(schedules::schedules(&app)?, &config.schedules)?;
+        let scheduler = Scheduler::new(queue.clone(), declared, clock.clone(), entropy.clone())?;
+        Ok(Self { store, db, queue, registry: Arc::new(registry), app, fanout, scheduler, clock, entropy })
+    }
+
+    /// The operators' desk over these parts.
+    pub fn desk(&self) -> Desk {
+        Desk::new(DeskParts {
+            queue: self.queue.clone(),
+            kinds: Arc::clone(&self.registry),
+            fanout: Arc::clone(&self.fanout),
+            scheduler: self.scheduler.clone(),
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+        })
+    }
+
+    /// Closes the database; the store closes with its last user.
+    pub async fn close(self) {
+        self.db.close().await;
+    }
+}
+
+/// Opens the queue store that the configuration names.
+///
+/// # Errors
+/// When it can't be opened or is of another version.
+pub async fn open_store(config: &Config, clock: Clock) -> anyhow::Result<Arc<dyn Store>> {
+    let path = config.queue_path()?;
+    make_folder(&path)?;
+    let mut options = SqliteOptions::at(path.clone());
+    options.crash_limit = config.worker.crash_limit;
+    let store = SqliteStore::open(options, clock).await.with_context(|| format!("queue store {}", path.display()))?;
+    Ok(Arc::new(store))
+}
+
+/// Opens the database at `path`, without looking at its tables.
+///
+/// # Errors
+/// When it can't be opened.
+pub async fn open_database(path: &Path) -> anyhow::Result<Database> {
+    make_folder(path)?;
+    Ok(Database::open(path).await?)
+}
+
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("the data directory {} can't be made", folder.display()))
+}
+
+/// A host and process name for people.
+pub fn label() -> String {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{}:{}", if host.is_empty() { "host" } else { host }, std::process::id())
+}
+
+/// How long a clean stop may take.
+pub fn grace(config: &Config) -> Duration {
+    Duration::from_secs(config.worker.grace_seconds)
+}

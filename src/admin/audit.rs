@@ -1,0 +1,117 @@
+//! The audit log: who changed what, from where, before and after.
+//!
+//! The row is written before the change and completed after it, so there is no change without a row: when the log
+//! can't be written, nothing is changed. A row without `after` says that the process ended in between. Rows are never
+//! deleted here.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Actor;
+use crate::clock::{Clock, Timestamp};
+use crate::data::Database;
+use crate::on_pool;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AuditEntry {
+    /// Its number; later changes have higher ones.
+    pub id: i64,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// Who: `key:<id>` or `cli:<name>`.
+    pub actor: String,
+    /// From where: an address, or `local`.
+    pub source: String,
+    /// What: `queue.pause`.
+    pub action: String,
+    /// Of what: `queue:reports`.
+    pub subject: String,
+    /// How it was.
+    pub before: Option<Value>,
+    /// How it is, or `{"refused": …}`; none: the outcome was never written.
+    pub after: Option<Value>,
+}
+
+/// A change that is under way and whose outcome must still be written.
+#[derive(Debug)]
+pub(super) struct OpenEntry(i64);
+
+/// Writes and reads the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct AuditLog {
+    db: Database,
+    clock: Clock,
+}
+
+impl AuditLog {
+    pub(super) fn new(db: Database, clock: Clock) -> Self {
+        Self { db, clock }
+    }
+
+    /// Says who is about to change what.
+    pub(super) async fn open(
+        &self,
+        by: &Actor,
+        action: &'static str,
+        subject: &str,
+        before: Option<&Value>,
+    ) -> Result<OpenEntry, sqlx::Error> {
+        let id = on_pool!(self.db.write(), pool => {
+            sqlx::query_scalar(
+                "insert into audit_log (at, actor, source, action, subject, before) values ($1, $2, $3, $4, $5, $6)
+                 returning id",
+            )
+            .bind(self.clock.now().as_ms())
+            .bind(&*by.name)
+            .bind(&*by.source)
+            .bind(action)
+            .bind(subject)
+            .bind(before.map(Value::to_string))
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(OpenEntry(id))
+    }
+
+    /// Says what became of it; once.
+    pub(super) async fn close(&self, entry: OpenEntry, after: &Value) -> Result<(), sqlx::Error> {
+        let written = on_pool!(self.db.write(), pool => {
+            sqlx::query("update audit_log set after = $1 where id = $2 and after is null")
+                .bind(after.to_string())
+                .bind(entry.0)
+                .execute(pool)
+                .await?
+                .rows_affected()
+        });
+        if written == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    }
+
+    /// At most `limit` entries, newest first, below `below`.
+    pub(super) async fn list(&self, below: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>, sqlx::Error> {
+        type Row = (i64, i64, String, String, String, String, Option<String>, Option<String>);
+        let rows: Vec<Row> = on_pool!(self.db.read(), pool => {
+            sqlx::query_as(
+                "select id, at, actor, source, action, subject, before, after from audit_log
+                 where id < $1 order by id desc limit $2",
+            )
+            .bind(below.unwrap_or(i64::MAX))
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await?
+        });
+        // Text that is no JSON is shown as text rather than not at all.
+        let value = |text: Option<String>| text.map(|t| serde_json::from_str(&t).unwrap_or(Value::String(t)));
+        let entry = |(id, at, actor, source, action, subject, before, after): Row| AuditEntry {
+            id,
+            at: Timestamp::from_ms(at),
+            actor,
+            source,
+            action,
+            subject,
+            before: value(before),
+            after: value(after),
+        };
+        Ok(rows.into_iter().map(entry).collect())
+    }
+}

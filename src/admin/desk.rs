@@ -1,0 +1,113 @@
+//! The operators' desk: everything a person may look at or change, for the HTTP routes and the command line alike.
+//!
+//! Each function wants a [`May`] as proof of the role it needs. Each change goes through one function that
+//! writes the audit log around it. The store is private to this module: there is no way around either.
+
+mod jobs;
+mod keys;
+mod queues;
+mod schedules;
+mod webhooks;
+mod workers;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+pub use jobs::{JobOnDesk, Ordered};
+pub use queues::{Purged, Toggled};
+pub use webhooks::{EndpointPatch, MessageOnDesk};
+
+use super::audit::AuditLog;
+use super::page::{Ask, Paged};
+use super::{Actor, Admin, ApiKeys, AtLeast, AuditEntry, May, Refusal};
+use crate::clock::{Clock, Entropy};
+use crate::data::Database;
+use crate::fanout::FanoutState;
+use crate::queue::Queue;
+use crate::schedule::Scheduler;
+use crate::store::Store;
+use crate::worker::Registry;
+
+/// What operators work with.
+#[derive(Debug)]
+pub struct Desk {
+    queue: Queue,
+    kinds: Arc<Registry>,
+    scheduler: Scheduler,
+    fanout: Arc<FanoutState>,
+    keys: ApiKeys,
+    audit: AuditLog,
+}
+
+/// What a desk is made of.
+#[derive(Debug)]
+pub struct DeskParts {
+    /// The road in, and the store behind it.
+    pub queue: Queue,
+    /// Orders are checked against these.
+    pub kinds: Arc<Registry>,
+    /// Schedules.
+    pub scheduler: Scheduler,
+    /// Webhooks out.
+    pub fanout: Arc<FanoutState>,
+    /// Keys and audit log.
+    pub db: Database,
+    /// For times in both.
+    pub clock: Clock,
+    /// For secrets.
+    pub entropy: Entropy,
+}
+
+impl Desk {
+    /// A desk of these parts.
+    pub fn new(parts: DeskParts) -> Self {
+        let DeskParts { queue, kinds, scheduler, fanout, db, clock, entropy } = parts;
+        let audit = AuditLog::new(db.clone(), clock.clone());
+        Self { queue, kinds, scheduler, fanout, keys: ApiKeys::new(db, clock, entropy), audit }
+    }
+
+    /// A page of the audit log, newest first.
+    ///
+    /// # Errors
+    /// When the cursor is none or the database did not answer.
+    pub async fn audit(&self, _by: &May<impl AtLeast<Admin>>, ask: &Ask) -> Result<Paged<AuditEntry>, Refusal> {
+        let below = ask.cursor.as_ref().map(|place| place.key::<i64>()).transpose()?;
+        let rest = self.audit.list(below, ask.limit.get() + 1).await?;
+        Ok(ask.of_rest(rest, |entry| entry.id))
+    }
+
+    /// The keys, for the gate; making and revoking them wants a proof and goes through the desk.
+    pub(super) fn api_keys(&self) -> &ApiKeys {
+        &self.keys
+    }
+
+    /// The store, for the metrics.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.queue.store()
+    }
+
+    /// The one road of every change: the row is written, the change is made, its outcome is written.
+    async fn change<T>(
+        &self,
+        by: &Actor,
+        action: &'static str,
+        subject: String,
+        before: Option<Value>,
+        after: impl FnOnce(&T) -> Value,
+        act: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let entry = self.audit.open(by, action, &subject, before.as_ref()).await?;
+        let done = act.await;
+        let outcome = match &done {
+            Ok(value) => after(value),
+            Err(refusal) => json!({ "refused": refusal.to_string() }),
+        };
+        // The change is made and its row stands: refusing now would tell the caller something untrue.
+        if let Err(error) = self.audit.close(entry, &outcome).await {
+            tracing::error!(actor = %by.name, action, subject, %outcome, %error, "an outcome is missing in the audit log");
+        }
+        done
+    }
+}

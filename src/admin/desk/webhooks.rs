@@ -1,0 +1,228 @@
+//! Webhooks out: publish; endpoints; messages, deliveries and attempts. What they mean, [`fanout`](crate::fanout) knows.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Desk, Ordered};
+use crate::admin::page::Paged;
+use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
+use crate::clock::Timestamp;
+use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint};
+use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
+use crate::fanout::{Event, PageRequest, Secret};
+use crate::queue::EnqueueError;
+
+/// What shall change of an endpoint: its fields, or its state with a reason, not both at once.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointPatch {
+    /// Another URL.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Another description.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Other patterns.
+    #[serde(default)]
+    pub event_types: Option<Vec<String>>,
+    /// `enabled` or `disabled`.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Why it is disabled.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A message without its body.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MessageOnDesk {
+    /// `msg_…`.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// The publisher's id.
+    pub event_id: String,
+    /// Its type.
+    pub event_type: String,
+    /// How long its body is.
+    pub body_bytes: usize,
+    /// When it was published.
+    pub created_at: Timestamp,
+    /// When every matching endpoint had its delivery.
+    pub fanned_at: Option<Timestamp>,
+}
+
+impl Desk {
+    /// Publishes an event to every endpoint of its tenant that asked for its type.
+    ///
+    /// # Errors
+    /// When a field is not allowed or the store did not take it.
+    pub async fn publish(&self, by: &May<impl AtLeast<Operator>>, event: Event) -> Result<Ordered, Refusal> {
+        event.check().map_err(|e| invalid(e.field, e.value, e.allowed))?;
+        let subject = format!("event:{}/{}", event.tenant, event.id);
+        let spec = event.into_spec().map_err(EnqueueError::from)?.by(&by.actor().enqueuer());
+        self.enqueue(by.actor(), "event.publish", subject, spec).await
+    }
+
+    /// A page of endpoints, newest first.
+    ///
+    /// # Errors
+    /// When the cursor is none or the database did not answer.
+    pub async fn endpoints(
+        &self,
+        _by: &May<impl AtLeast<Viewer>>,
+        tenant: Option<&str>,
+        page: &PageRequest,
+    ) -> Result<Paged<Endpoint>, Refusal> {
+        let page = endpoints::list(self.fanout.db(), tenant, page).await?;
+        Ok(Paged { items: page.items, next: page.next })
+    }
+
+    /// One endpoint.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn endpoint(&self, _by: &May<impl AtLeast<Viewer>>, id: &str) -> Result<Endpoint, Refusal> {
+        Ok(endpoints::get(self.fanout.db(), id).await?)
+    }
+
+    /// Registers an endpoint; its secret is shown here and never again.
+    ///
+    /// # Errors
+    /// When a field is not allowed or the URL leads where it may not.
+    pub async fn create_endpoint(&self, by: &May<impl AtLeast<Admin>>, new: NewEndpoint) -> Result<Created, Refusal> {
+        let subject = format!("endpoint of {}", clipped(&new.tenant));
+        let act = async { Ok(endpoints::create(&self.fanout, new).await?) };
+        let after = |created: &Created| described(&created.endpoint);
+        self.change(by.actor(), "endpoint.create", subject, None, after, act).await
+    }
+
+    /// Changes an endpoint's fields or its state.
+    ///
+    /// # Errors
+    /// When there is none, a field is not allowed, or both are asked for at once.
+    pub async fn change_endpoint(
+        &self,
+        by: &May<impl AtLeast<Admin>>,
+        id: &str,
+        patch: EndpointPatch,
+    ) -> Result<Endpoint, Refusal> {
+        let fields = patch.url.is_some() || patch.description.is_some() || patch.event_types.is_some();
+        let reason = patch.reason.clone().unwrap_or_default();
+        let state = match (patch.state.as_deref(), fields) {
+            (Some(state @ ("enabled" | "disabled")), false) => Some(state == "enabled"),
+            (Some(state), true) => return Err(invalid("state", state, "alone or with `reason`; change fields apart")),
+            (Some(state), false) => return Err(invalid("state", clipped(state), "enabled, disabled")),
+            (None, _) if patch.reason.is_some() => return Err(invalid("reason", reason, "only with `state`")),
+            (None, _) => None,
+        };
+        let before = described(&endpoints::get(self.fanout.db(), id).await?);
+        let act = async {
+            Ok(match state {
+                Some(true) => endpoints::enable(&self.fanout, id).await?,
+                Some(false) => endpoints::disable(&self.fanout, id, &reason).await?,
+                None => {
+                    let EndpointPatch { url, description, event_types, .. } = patch;
+                    endpoints::update(&self.fanout, id, EndpointChange { url, description, event_types }).await?
+                }
+            })
+        };
+        let subject = format!("endpoint:{}", clipped(id));
+        self.change(by.actor(), "endpoint.change", subject, Some(before), described, act).await
+    }
+
+    /// Forgets an endpoint; what was delivered to it stays known.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn delete_endpoint(&self, by: &May<impl AtLeast<Admin>>, id: &str) -> Result<(), Refusal> {
+        let before = described(&endpoints::get(self.fanout.db(), id).await?);
+        let act = async { Ok(endpoints::delete(self.fanout.db(), id).await?) };
+        let (subject, after) = (format!("endpoint:{}", clipped(id)), |_: &()| Value::from("deleted"));
+        self.change(by.actor(), "endpoint.delete", subject, Some(before), after, act).await
+    }
+
+    /// Gives an endpoint a new secret, shown here and never again; the old one signs beside it for the overlap.
+    ///
+    /// # Errors
+    /// When there is none, the secret is none, or too many are alive.
+    pub async fn rotate_endpoint_secret(
+        &self,
+        by: &May<impl AtLeast<Admin>>,
+        id: &str,
+        own: Option<&str>,
+    ) -> Result<Secret, Refusal> {
+        let act = async { Ok(endpoints::rotate_secret(&self.fanout, id, own).await?) };
+        let (subject, after) = (format!("endpoint:{}", clipped(id)), |_: &Secret| Value::from("rotated"));
+        self.change(by.actor(), "endpoint.rotate", subject, None, after, act).await
+    }
+
+    /// A page of messages, newest first, without their bodies.
+    ///
+    /// # Errors
+    /// When the cursor is none or the database did not answer.
+    pub async fn messages(
+        &self,
+        _by: &May<impl AtLeast<Viewer>>,
+        tenant: Option<&str>,
+        page: &PageRequest,
+    ) -> Result<Paged<MessageOnDesk>, Refusal> {
+        let page = history::messages(self.fanout.db(), tenant, page).await?;
+        let without_body = |m: history::Message| MessageOnDesk {
+            body_bytes: m.body.len(),
+            id: m.id,
+            tenant: m.tenant,
+            event_id: m.event_id,
+            event_type: m.event_type,
+            created_at: m.created_at,
+            fanned_at: m.fanned_at,
+        };
+        Ok(Paged { items: page.items.into_iter().map(without_body).collect(), next: page.next })
+    }
+
+    /// A page of deliveries, newest first.
+    ///
+    /// # Errors
+    /// When the cursor is none or the database did not answer.
+    pub async fn deliveries(
+        &self,
+        _by: &May<impl AtLeast<Viewer>>,
+        filter: &DeliveryFilter,
+        page: &PageRequest,
+    ) -> Result<Paged<Delivery>, Refusal> {
+        let page = history::deliveries(self.fanout.db(), filter, page).await?;
+        Ok(Paged { items: page.items, next: page.next })
+    }
+
+    /// A page of the POSTs of one delivery, newest first; what came back is for operators.
+    ///
+    /// # Errors
+    /// When the cursor is none or the database did not answer.
+    pub async fn attempts(
+        &self,
+        by: &May<impl AtLeast<Viewer>>,
+        delivery: &str,
+        page: &PageRequest,
+    ) -> Result<Paged<DeliveryAttempt>, Refusal> {
+        let mut page = history::attempts(self.fanout.db(), delivery, page).await?;
+        if by.role() < Role::Operator {
+            page.items.iter_mut().for_each(|attempt| attempt.reply.clear());
+        }
+        Ok(Paged { items: page.items, next: page.next })
+    }
+}
+
+fn described(endpoint: &Endpoint) -> Value {
+    json!({
+        "url": endpoint.url, "description": endpoint.description, "event_types": endpoint.event_types,
+        "state": endpoint.state, "reason": endpoint.reason,
+    })
+}
+
+fn invalid(field: &'static str, value: impl Into<String>, allowed: &str) -> Refusal {
+    Refusal::Invalid { field, value: value.into(), allowed: allowed.to_owned() }
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
+}

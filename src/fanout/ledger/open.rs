@@ -1,0 +1,150 @@
+//! The fan-out's side: keeps messages and opens deliveries, each once.
+
+use serde::Serialize;
+
+use super::super::fan_out::Batch;
+use super::super::history::DeliveryState;
+use super::super::{Event, FanoutState, Pattern};
+use crate::clock::Timestamp;
+use crate::data::Tx;
+use crate::{on_pool, on_tx};
+
+/// Endpoints looked at in one transaction, and jobs enqueued in one call.
+pub(in super::super) const BATCH: usize = 500;
+
+/// What receivers get, in the shape that Standard Webhooks recommends.
+#[derive(Serialize)]
+struct Body<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    timestamp: Timestamp,
+    data: &'a serde_json::Value,
+}
+
+/// Keeps the message, and a pending delivery for each matching endpoint among the next [`BATCH`] after `after`; all in
+/// one transaction, and all of it again without effect.
+pub(in super::super) async fn open_batch(
+    state: &FanoutState,
+    event: &Event,
+    at: Timestamp,
+    after: &str,
+) -> anyhow::Result<Batch> {
+    let now = state.clock.now();
+    let mut tx = state.db.begin().await?;
+    let (message, fanned_at) = keep_message(&mut tx, state, event, at).await?;
+    if fanned_at.is_some() {
+        return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true });
+    }
+    let page = enabled_endpoints(&mut tx, &event.tenant, after).await?;
+    let last = (page.len() == BATCH).then(|| page.last().map(|(id, _)| id.clone())).flatten();
+    let mut pending = Vec::new();
+    for (endpoint, patterns) in page {
+        let patterns: Vec<Pattern> = serde_json::from_str(&patterns)?;
+        if !patterns.iter().any(|p| p.matches(&event.event_type)) {
+            continue;
+        }
+        let delivery = state.new_id("dlv_", now);
+        if open_delivery(&mut tx, &delivery, &message, &endpoint, &event.tenant, now).await? {
+            pending.push(endpoint);
+        }
+    }
+    tx.commit().await?;
+    Ok(Batch { message, pending, last, fanned: false })
+}
+
+async fn keep_message(
+    tx: &mut Tx,
+    state: &FanoutState,
+    event: &Event,
+    at: Timestamp,
+) -> anyhow::Result<(String, Option<i64>)> {
+    let body = Body { id: &event.id, event_type: &event.event_type, timestamp: at, data: &event.payload };
+    let body = serde_json::to_string(&body)?;
+    let new_id = state.new_id("msg_", state.clock.now());
+    on_tx!(tx, conn => {
+        // Zero rows: it was kept before, and what was kept first stands.
+        sqlx::query(
+            "insert into messages (id, tenant, event_id, event_type, body, created_at) values ($1, $2, $3, $4, $5, $6)
+             on conflict (tenant, event_id) do nothing",
+        )
+        .bind(new_id)
+        .bind(&event.tenant)
+        .bind(&event.id)
+        .bind(&event.event_type)
+        .bind(body)
+        .bind(at.as_ms())
+        .execute(&mut *conn)
+        .await?;
+        let kept = sqlx::query_as("select id, fanned_at from messages where tenant = $1 and event_id = $2")
+            .bind(&event.tenant)
+            .bind(&event.id)
+            .fetch_one(conn)
+            .await?;
+        Ok(kept)
+    })
+}
+
+async fn enabled_endpoints(tx: &mut Tx, tenant: &str, after: &str) -> Result<Vec<(String, String)>, sqlx::Error> {
+    on_tx!(tx, conn => {
+        sqlx::query_as(
+            "select id, event_types from endpoints
+             where tenant = $1 and id > $2 and state = 'enabled' order by id limit $3",
+        )
+        .bind(tenant)
+        .bind(after)
+        .bind(BATCH as i64)
+        .fetch_all(conn)
+        .await
+    })
+}
+
+/// True when its job is still to be enqueued: it is new, or an earlier run died before its first attempt.
+async fn open_delivery(
+    tx: &mut Tx,
+    id: &str,
+    message: &str,
+    endpoint: &str,
+    tenant: &str,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    on_tx!(tx, conn => {
+        let inserted = sqlx::query(
+            "insert into deliveries
+               (id, message_id, endpoint_id, tenant, state, attempts, epoch, created_at, updated_at)
+             values ($1, $2, $3, $4, 'pending', 0, 0, $5, $5)
+             on conflict (message_id, endpoint_id) do nothing",
+        )
+        .bind(id)
+        .bind(message)
+        .bind(endpoint)
+        .bind(tenant)
+        .bind(now.as_ms())
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+        if inserted == 1 {
+            return Ok(true);
+        }
+        let state: String =
+            sqlx::query_scalar("select state from deliveries where message_id = $1 and endpoint_id = $2")
+                .bind(message)
+                .bind(endpoint)
+                .fetch_one(conn)
+                .await?;
+        Ok(state == DeliveryState::Pending.as_str())
+    })
+}
+
+/// Says that every endpoint has its delivery and every delivery its job. False: another run has said so.
+pub(in super::super) async fn close_message(state: &FanoutState, message: &str) -> Result<bool, sqlx::Error> {
+    let rows = on_pool!(state.db.write(), pool => {
+        sqlx::query("update messages set fanned_at = $2 where id = $1 and fanned_at is null")
+            .bind(message)
+            .bind(state.clock.now().as_ms())
+            .execute(pool)
+            .await?
+            .rows_affected()
+    });
+    Ok(rows == 1)
+}

@@ -1,0 +1,206 @@
+//! The request's road: read, verify, enqueue, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use metrics::{counter, histogram};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, timeout_at};
+
+use super::received::WebhookReceived;
+use super::source::{Source, Sources};
+use super::verify::Verified;
+use crate::clock::Clock;
+use crate::job::JobSpec;
+use crate::metrics::{WEBHOOK_SECONDS, WEBHOOKS};
+use crate::problem::{Path, Problem, read_body, with_fallbacks};
+use crate::queue::{EnqueueError, Queue};
+use crate::store::{Enqueued, StoreError};
+
+/// The store gets so long; the sender has its refusal within two seconds.
+const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Asked of a sender whose event the store did not take in time.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What the public listener serves.
+#[derive(Clone, Debug)]
+pub struct Ingress {
+    sources: Arc<Sources>,
+    queue: Queue,
+    clock: Clock,
+}
+
+/// Where a request ended, for the metric.
+enum Outcome {
+    Accepted,
+    Duplicate,
+    /// The sender's id came before with another body: the first stays.
+    Differs,
+    Refused(&'static str, Problem),
+}
+
+impl Ingress {
+    /// Receives for `sources` into `queue`.
+    pub fn new(sources: Sources, queue: Queue, clock: Clock) -> Self {
+        Self { sources: Arc::new(sources), queue, clock }
+    }
+}
+
+/// `POST /webhooks/{source}`, the sources' own paths, and `GET /health`.
+pub fn router(ingress: Ingress) -> Router {
+    let mut router = Router::new().route("/health", get(health)).route("/webhooks/{source}", post(by_name));
+    for source in ingress.sources.by_name.values() {
+        if let Some(path) = &source.path {
+            let name = source.name.clone();
+            let own = move |State(ingress): State<Ingress>, request: Request| async move {
+                ingress.serve(&name, request).await
+            };
+            router = router.route(path, post(own));
+        }
+    }
+    with_fallbacks(router).with_state(ingress)
+}
+
+/// Says that the process answers; whether it can work is `/ready` on the operators' listener.
+async fn health() -> axum::Json<serde_json::Value> {
+    axum::Json(json!({"status": "ok"}))
+}
+
+async fn by_name(State(ingress): State<Ingress>, Path(name): Path<String>, request: Request) -> Response {
+    ingress.serve(&name, request).await
+}
+
+impl Ingress {
+    async fn serve(&self, name: &str, request: Request) -> Response {
+        let begun = Instant::now();
+        let Some(source) = self.sources.get(name) else {
+            counter!(WEBHOOKS, "source" => "unknown", "outcome" => "unknown_source").increment(1);
+            return Problem::not_found("no webhook source has this name").into_response();
+        };
+        let (parts, body) = request.into_parts();
+        let outcome = self.receive(source, parts, body).await;
+        let (word, response) = match outcome {
+            Outcome::Accepted => ("accepted", taken("accepted")),
+            Outcome::Duplicate => ("duplicate", taken("duplicate")),
+            Outcome::Differs => ("duplicate_differs", taken("duplicate")),
+            Outcome::Refused(reason, problem) => (reason, problem.into_response()),
+        };
+        counter!(WEBHOOKS, "source" => source.name.clone(), "outcome" => word).increment(1);
+        histogram!(WEBHOOK_SECONDS, "source" => source.name.clone()).record(begun.elapsed().as_secs_f64());
+        response
+    }
+
+    async fn receive(&self, source: &Source, parts: Parts, body: axum::body::Body) -> Outcome {
+        let headers = parts.headers;
+        if let Err(problem) = check_encoding(&headers) {
+            return Outcome::Refused("encoding", problem);
+        }
+        let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+        let body = match read_body(body, declared, source.body_bytes).await {
+            Ok(body) => body,
+            Err(problem) => return Outcome::Refused("body", problem),
+        };
+        match source.verify(&headers, body, self.clock.now()) {
+            Ok(event) => self.keep(source, &headers, event).await,
+            Err(reason) => {
+                tracing::info!(source = source.name, %reason, "a webhook was refused");
+                let detail = "the request's signature was not accepted";
+                Outcome::Refused(reason.as_str(), Problem::unauthorized(detail, "Signature"))
+            }
+        }
+    }
+
+    /// Makes the job durable. From here on the sender may forget the event.
+    async fn keep(&self, source: &Source, headers: &HeaderMap, event: Verified<WebhookReceived>) -> Outcome {
+        let deadline = Instant::now() + ENQUEUE_TIMEOUT;
+        let event = event.into_inner();
+        let mark = format!("body:{}", &hex::encode(Sha256::digest(event.body.as_bytes()))[..32]);
+        let spec = match spec(source, headers, &event, &mark) {
+            Ok(spec) => spec,
+            Err(error) => return Outcome::Refused("unexpected", error.into()),
+        };
+        match timeout_at(deadline, self.queue.enqueue(spec)).await {
+            Ok(Ok(Enqueued::Inserted(_))) => Outcome::Accepted,
+            Ok(Ok(Enqueued::Duplicate(first))) => {
+                // A look, not a decision: when it fails, the event is a duplicate all the same.
+                let first = timeout_at(deadline, self.queue.store().get(first)).await;
+                let differs = matches!(&first, Ok(Ok(Some(job))) if !job.tags.contains(&mark));
+                if differs {
+                    tracing::warn!(
+                        source = source.name,
+                        event.id = event.event_id,
+                        "an event came again with another body"
+                    );
+                    return Outcome::Differs;
+                }
+                Outcome::Duplicate
+            }
+            Ok(Err(error)) => refuse(source, error),
+            Err(_) => {
+                tracing::warn!(source = source.name, "a webhook was put off: the store did not answer in time");
+                Outcome::Refused("store_timeout", Problem::unavailable("try the same request again later", RETRY_AFTER))
+            }
+        }
+    }
+}
+
+fn taken(status: &str) -> Response {
+    axum::Json(json!({"status": status})).into_response()
+}
+
+fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    // A compressed body is neither what was signed nor bounded.
+    match headers.get_all(CONTENT_ENCODING).iter().find(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        Some(value) => {
+            let given = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            Err(Problem::unsupported(&CONTENT_ENCODING, given, "identity, or none").closing())
+        }
+        None => Ok(()),
+    }
+}
+
+fn spec(source: &Source, headers: &HeaderMap, event: &WebhookReceived, mark: &str) -> Result<JobSpec, EnqueueError> {
+    let key = format!("webhook:{}:{}", event.source, event.event_id);
+    let mut spec = JobSpec::of(event)?
+        .unique_for(&key, source.remember)
+        .correlation(&event.event_id)
+        .by(&format!("webhook:{}", event.source))
+        .tag(mark);
+    if let Some(trace) = headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_traceparent(t)) {
+        spec = spec.trace(trace);
+    }
+    Ok(spec)
+}
+
+/// Nothing the sender did is wrong by now, so every refusal asks it to come back.
+fn refuse(source: &Source, error: EnqueueError) -> Outcome {
+    let reason = match &error {
+        EnqueueError::Store(StoreError::Full { .. }) => "store_full",
+        EnqueueError::Store(_) => "store_unavailable",
+        _ => "unexpected",
+    };
+    tracing::error!(source = source.name, %error, "a webhook was put off");
+    let wait = match &error {
+        EnqueueError::Store(error) => error.retry_after(),
+        _ => RETRY_AFTER,
+    };
+    Outcome::Refused(reason, Problem::unavailable("try the same request again later", wait))
+}
+
+/// W3C trace context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`, lower case, ids not zero.
+fn is_traceparent(text: &str) -> bool {
+    let hex =
+        |t: &str, len: usize| t.len() == len && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let nonzero = |t: &str| t.bytes().any(|b| b != b'0');
+    let parts: Vec<&str> = text.splitn(5, '-').collect();
+    matches!(parts[..], ["00", trace, span, flags]
+        if hex(trace, 32) && nonzero(trace) && hex(span, 16) && nonzero(span) && hex(flags, 2))
+}

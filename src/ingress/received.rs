@@ -1,0 +1,140 @@
+//! The job that a received webhook becomes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::clock::Timestamp;
+use crate::job::JobKind;
+
+/// A webhook whose signature was good, exactly as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookReceived {
+    /// The source's name in the configuration.
+    pub source: String,
+    /// The sender's id of the event; `sha256:…` of the body where it has none.
+    pub event_id: String,
+    /// The sender's word for what happened; `unknown` where it has none.
+    pub event_type: String,
+    /// When it came, by our clock.
+    pub received_at: Timestamp,
+    /// The few headers that handlers and investigators need, names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body, byte for byte.
+    pub body: RawBody,
+}
+
+impl JobKind for WebhookReceived {
+    const KIND: &'static str = "webhook.received";
+    const QUEUE: &'static str = "high_priority";
+    /// A body of 1 MiB in base64, and room for the rest.
+    const MAX_PAYLOAD_BYTES: usize = 1_500_000;
+}
+
+/// Bytes inside JSON: `{"utf8": "…"}` where they are text, else `{"base64": "…"}`. Gives back exactly what it was given.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RawBody(Bytes);
+
+impl RawBody {
+    /// These bytes.
+    pub fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes read as JSON.
+    ///
+    /// # Errors
+    /// When they are not JSON of this shape.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+
+    /// As text, unless its JSON form would be longer than base64's: control characters take six bytes each.
+    fn as_short_text(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.0).ok()?;
+        let escaped: usize = text
+            .bytes()
+            .map(|b| match b {
+                b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+                0..=0x1f => 6,
+                _ => 1,
+            })
+            .sum();
+        (escaped <= text.len().div_ceil(3) * 4).then_some(text)
+    }
+}
+
+impl fmt::Debug for RawBody {
+    /// The length alone: a body may hold what no log should.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RawBody({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for RawBody {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let form = match self.as_short_text() {
+            Some(text) => Form::Utf8(text.to_owned()),
+            None => Form::Base64(STANDARD.encode(&self.0)),
+        };
+        form.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawBody {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Form::deserialize(deserializer)? {
+            Form::Utf8(text) => Ok(Self(text.into())),
+            Form::Base64(text) => STANDARD.decode(&text).map(|b| Self(b.into())).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Form {
+    Utf8(String),
+    Base64(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back_exactly_and_never_grow_beyond_base64(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let json = serde_json::to_string(&RawBody::new(bytes.clone().into())).unwrap();
+            prop_assert!(json.len() <= bytes.len().div_ceil(3) * 4 + 16, "{json}");
+            let back: RawBody = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(back.as_bytes(), &bytes[..]);
+        }
+
+        #[test]
+        fn any_text_comes_back_exactly(text in "\\PC{0,200}|[\u{0}-\u{1f}]{0,200}") {
+            let json = serde_json::to_string(&RawBody::new(text.clone().into())).unwrap();
+            let back: RawBody = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(back.as_bytes(), text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn text_stays_readable_in_the_payload() {
+        let json = serde_json::to_string(&RawBody::new(Bytes::from_static(b"{\"id\": 1}"))).unwrap();
+        assert_eq!(json, r#"{"utf8":"{\"id\": 1}"}"#);
+        let json = serde_json::to_string(&RawBody::new(Bytes::from_static(b"\xff\x00"))).unwrap();
+        assert_eq!(json, r#"{"base64":"/wA="}"#);
+    }
+}

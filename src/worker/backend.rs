@@ -1,0 +1,177 @@
+//! Our store as an apalis backend: the only file that speaks both languages.
+//!
+//! Polls yield claimed jobs; never more are claimed than the pool has places. A store that hiccups is asked again with
+//! backoff, for ever: an error never reaches apalis, which would end the worker.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use apalis_core::backend::finalize::Ephemeral;
+use apalis_core::backend::{Backend, BackendConfig};
+use apalis_core::layers::Identity;
+use apalis_core::task::Task;
+use apalis_core::worker::context::WorkerContext;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::attempt::Ticket;
+use super::identity::Identity as Life;
+use super::pulse::Pulse;
+use crate::job::QueueName;
+use crate::metrics;
+use crate::store::{Claimed, Settlement, Store, StoreError, Verdict};
+
+/// A claim that finds nothing comes back after this, so that the pulse is felt.
+const CLAIM_WAIT: Duration = Duration::from_secs(2);
+/// One claim takes at most so many, however large the pool.
+const CLAIM_MAX: usize = 256;
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_LAST: Duration = Duration::from_secs(5);
+
+type Claiming = Pin<Box<dyn Future<Output = Vec<Ticket>> + Send>>;
+type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Gives one queue's jobs to one apalis worker.
+pub(super) struct QueueBackend {
+    source: Source,
+    claiming: Option<Claiming>,
+    closing: Option<Closing>,
+    buffer: VecDeque<Ticket>,
+}
+
+/// What a claim needs; cloned into each.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) queue: QueueName,
+    pub(super) places: Arc<Semaphore>,
+    pub(super) life: Life,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl QueueBackend {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, claiming: None, closing: None, buffer: VecDeque::new() }
+    }
+}
+
+impl Source {
+    /// Waits for places, then for jobs.
+    async fn claim(self) -> Vec<Ticket> {
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            let mut places = self.places().await;
+            let worker = self.life.now();
+            let n = u32::try_from(places.len()).unwrap_or(u32::MAX);
+            self.pulse.asked();
+            let claimed = self.store.claim(&self.queue, worker, n, CLAIM_WAIT).await;
+            match claimed {
+                Ok(jobs) if jobs.is_empty() => self.pulse.answered(),
+                Ok(jobs) => {
+                    self.pulse.answered();
+                    ::metrics::counter!(metrics::CLAIMED, "queue" => self.queue.to_string())
+                        .increment(u64::try_from(jobs.len()).unwrap_or(0));
+                    return self.tickets(jobs, &mut places);
+                }
+                Err(StoreError::DeadIncarnation(dead)) => {
+                    // The heartbeat makes a new life; claim again when it has.
+                    self.life.reborn_after(dead).await;
+                }
+                Err(e) => {
+                    tracing::warn!(queue = %self.queue, error = %e, retry_ms = backoff.as_millis(), "claim failed");
+                    drop(places);
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_LAST);
+                }
+            }
+        }
+    }
+
+    /// At least one place, and all others that are free now.
+    async fn places(&self) -> Vec<OwnedSemaphorePermit> {
+        let mut places = Vec::new();
+        if let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
+            places.push(place);
+        }
+        while places.len() < CLAIM_MAX
+            && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
+        {
+            places.push(place);
+        }
+        places
+    }
+
+    fn tickets(&self, jobs: Vec<Claimed>, places: &mut Vec<OwnedSemaphorePermit>) -> Vec<Ticket> {
+        // The store gives out at most as many jobs as there are places.
+        jobs.into_iter().filter_map(|job| places.pop().map(|place| Ticket::new(job, place))).collect()
+    }
+
+    /// Hands jobs back that were claimed and never begun.
+    async fn release(self, tickets: Vec<Ticket>) {
+        let batch: Arc<[Settlement]> = tickets
+            .into_iter()
+            .filter_map(|mut ticket| ticket.lease.take())
+            .map(|lease| Settlement { lease, verdict: Verdict::Release })
+            .collect();
+        if let Err(e) = self.store.settle(batch).await {
+            // Signing off, or else rescue, gives them back.
+            tracing::warn!(queue = %self.queue, error = %e, "could not hand unstarted jobs back at once");
+        }
+    }
+}
+
+impl Backend for QueueBackend {
+    type Task = Task<Ticket>;
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Ticket>, Infallible>>> {
+        loop {
+            if let Some(ticket) = self.buffer.pop_front() {
+                return Poll::Ready(Some(Ok(Task::new(ticket))));
+            }
+            let source = &self.source;
+            let claiming = self.claiming.get_or_insert_with(|| Box::pin(source.clone().claim()));
+            let tickets = ready!(claiming.as_mut().poll(cx));
+            self.claiming = None;
+            self.buffer.extend(tickets);
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        // A claim under way is dropped: the store takes back what it would have given.
+        self.claiming = None;
+        let tickets: Vec<Ticket> = self.buffer.drain(..).collect();
+        if self.closing.is_none() && tickets.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        let source = &self.source;
+        let closing = self.closing.get_or_insert_with(|| Box::pin(source.clone().release(tickets)));
+        ready!(closing.as_mut().poll(cx));
+        self.closing = None;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl BackendConfig for QueueBackend {
+    type Args = Ticket;
+    type Id = ();
+    type Kind = Ephemeral;
+    type Config = ();
+    type Layer = Identity;
+
+    fn config(&self) -> &() {
+        &()
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> Identity {
+        Identity::new()
+    }
+}

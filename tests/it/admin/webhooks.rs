@@ -1,0 +1,74 @@
+//! Webhooks out over HTTP: events, endpoints, secrets. What a delivery does is tested with fan-out.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::House;
+
+async fn endpoint(house: &House) -> (String, String) {
+    let order = json!({ "url": "http://127.0.0.1:9/hook", "event_types": ["invoice.*"], "tenant": "acme" });
+    let made = house.ask("POST", "/api/v1/endpoints", Some(order)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let made = made.json();
+    (made["endpoint"]["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_published_event_becomes_one_job_however_often_it_is_published() {
+    let house = House::new().await;
+    let event = json!({ "id": "evt_1", "event_type": "invoice.paid", "tenant": "acme", "payload": { "n": 1 } });
+    let first = house.ask_as(&house.operator, "POST", "/api/v1/events", Some(event.clone())).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED, "{first:?}");
+    let again = house.ask_as(&house.operator, "POST", "/api/v1/events", Some(event)).await.json();
+    assert_eq!(again, json!({ "job": first.json()["job"], "duplicate": true }));
+    let job = house.ask("GET", &format!("/api/v1/jobs/{}", again["job"].as_str().unwrap()), None).await.json();
+    assert_eq!((&job["job"]["kind"], &job["job"]["tenant"]), (&json!("webhook.fanout"), &json!("acme")));
+}
+
+#[tokio::test]
+async fn an_endpoints_secret_is_shown_where_it_is_made_and_nowhere_else() {
+    let house = House::new().await;
+    let (id, first) = endpoint(&house).await;
+    let rotated = house.ask("POST", &format!("/api/v1/endpoints/{id}/rotate"), None).await;
+    assert_eq!(rotated.headers["cache-control"], "no-store");
+    let second = rotated.json()["secret"].as_str().unwrap().to_owned();
+    assert!(first.starts_with("whsec_") && second.starts_with("whsec_") && first != second);
+    for path in ["/api/v1/endpoints".to_owned(), format!("/api/v1/endpoints/{id}"), "/api/v1/audit".into()] {
+        let shown = house.ask("GET", &path, None).await;
+        assert!(shown.text.contains(&id), "{path}: {}", shown.text);
+        assert!(!shown.text.contains("whsec_"), "{path}: {}", shown.text);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_is_changed_disabled_enabled_and_deleted_with_a_row_for_each() {
+    let house = House::new().await;
+    let (id, _) = endpoint(&house).await;
+    let path = format!("/api/v1/endpoints/{id}");
+    let changed = house.ask("PATCH", &path, Some(json!({ "event_types": ["*"] }))).await.json();
+    assert_eq!((&changed["event_types"], &changed["url"]), (&json!(["*"]), &json!("http://127.0.0.1:9/hook")));
+    let disabled = house.ask("PATCH", &path, Some(json!({ "state": "disabled", "reason": "gone" }))).await.json();
+    assert_eq!((&disabled["state"], &disabled["reason"]), (&json!("disabled"), &json!("gone")));
+    let both = house.ask("PATCH", &path, Some(json!({ "state": "enabled", "url": "http://127.0.0.1:9/x" }))).await;
+    assert_eq!(both.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let enabled = house.ask("PATCH", &path, Some(json!({ "state": "enabled" }))).await.json();
+    assert_eq!((&enabled["state"], &enabled["reason"]), (&json!("enabled"), &Value::Null));
+    assert_eq!(house.ask("DELETE", &path, None).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(house.ask("GET", &path, None).await.status, StatusCode::NOT_FOUND);
+    let rows = house.ask("GET", "/api/v1/audit", None).await.json();
+    let actions: Vec<_> = rows["items"].as_array().unwrap().iter().map(|r| r["action"].as_str().unwrap()).collect();
+    assert_eq!(
+        actions,
+        ["endpoint.delete", "endpoint.change", "endpoint.change", "endpoint.change", "endpoint.create"]
+    );
+    assert_eq!(rows["items"][2]["after"]["state"], "disabled");
+}
+
+#[tokio::test]
+async fn messages_deliveries_and_attempts_have_pages() {
+    let house = House::new().await;
+    for path in ["/api/v1/messages", "/api/v1/deliveries?state=exhausted", "/api/v1/deliveries/dlv_1/attempts"] {
+        let page = house.ask_as(&house.viewer, "GET", path, None).await;
+        assert_eq!(page.json(), json!({ "items": [], "next": null }), "{path}");
+    }
+}

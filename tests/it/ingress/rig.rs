@@ -1,0 +1,116 @@
+//! An ingress on a real store, and a sender who knows its secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use tidemill::clock::{Clock, Entropy, Timestamp};
+use tidemill::config::ingress::IngressConfig;
+use tidemill::ingress::{Ingress, Sources, WebhookReceived, limits, router};
+use tidemill::job::{JobKind as _, JobRecord};
+use tidemill::listener::ListenerLimits;
+use tidemill::queue::Queue;
+use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
+use tidemill::store::{ListQuery, QueueSettings, Retention, Store};
+
+use super::wire::{Reply, Served};
+
+pub(super) const SECRET: &str = "whsec_of_the_tests";
+
+/// Everything is dropped together; the clock stands still unless a test turns it.
+pub(super) struct Rig {
+    pub(super) served: Served,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Clock,
+    pub(super) dir: tempfile::TempDir,
+}
+
+impl Rig {
+    pub(super) async fn start() -> Self {
+        Self::with(|options| options, |router| router).await
+    }
+
+    pub(super) async fn with_connections(connections: usize) -> Self {
+        Self::built(|options| options, |router| router, Some(connections)).await
+    }
+
+    /// With another store or something around the router.
+    pub(super) async fn with(
+        store: impl FnOnce(SqliteOptions) -> SqliteOptions,
+        around: impl FnOnce(Router) -> Router,
+    ) -> Self {
+        Self::built(store, around, None).await
+    }
+
+    async fn built(
+        store: impl FnOnce(SqliteOptions) -> SqliteOptions,
+        around: impl FnOnce(Router) -> Router,
+        connections: Option<usize>,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_ms(1_780_000_000_000));
+        let options = store(SqliteOptions::at(dir.path().join("queue.db")));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options, clock.clone()).await.unwrap());
+        let name: tidemill::job::QueueName = WebhookReceived::QUEUE.parse().unwrap();
+        let settings = QueueSettings { name: name.clone(), rate: None, retention: Retention::default() };
+        store.declare_queues(vec![settings]).await.unwrap();
+
+        let config: IngressConfig = serde_json::from_value(serde_json::json!({ "sources": {
+            "small": { "scheme": "stripe", "secret_env": "SECRET", "body_bytes": 100, "path": "/api/v1/webhooks/small" },
+            "plain": { "scheme": "hmac", "secret_env": "SECRET", "hmac": { "signature_header": "x-mac", "encoding": "hex" } },
+        }}))
+        .unwrap();
+        let env = |name: &str| ["SECRET", "STRIPE_WEBHOOK_SECRET"].contains(&name).then(|| SECRET.to_owned());
+        let sources = Sources::resolve(&config, &env).unwrap();
+        let queue = Queue::new(Arc::clone(&store), [name].into(), clock.clone(), Entropy::seeded(7));
+        let router = around(router(Ingress::new(sources, queue, clock.clone())));
+        let limits = limits(&config);
+        let connections = connections.unwrap_or(limits.connections);
+        let limits = ListenerLimits { name: "test", connections, ..limits };
+        Self { served: Served::start(router, limits).await, store, clock, dir }
+    }
+
+    /// A request that Stripe would send now.
+    pub(super) fn signed(&self, source: &str, body: &[u8]) -> Vec<u8> {
+        let seconds = self.clock.now().as_ms() / 1000;
+        let mac = mac(&[seconds.to_string().as_bytes(), b".", body].concat());
+        post(&format!("/webhooks/{source}"), &format!("stripe-signature: t={seconds},v1={mac}\r\n"), body)
+    }
+
+    pub(super) async fn send(&self, request: &[u8]) -> Reply {
+        let mut peer = self.served.connect().await;
+        peer.send(request).await;
+        peer.reply().await
+    }
+
+    /// All jobs, newest first.
+    pub(super) async fn jobs(&self) -> Vec<JobRecord> {
+        self.store.list(ListQuery { limit: 200, ..ListQuery::default() }).await.unwrap().jobs
+    }
+}
+
+pub(super) fn event(id: &str) -> Vec<u8> {
+    format!(r#"{{"id": "{id}", "type": "invoice.paid", "amount": 1.10}}"#).into_bytes()
+}
+
+pub(super) fn mac(signed: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(signed);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+pub(super) fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nhost: t\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// Asks until it is so.
+pub(super) async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !so().await {
+        assert!(tokio::time::Instant::now() < deadline, "never came: {what}");
+        tokio::task::yield_now().await;
+    }
+}

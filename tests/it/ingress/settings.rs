@@ -1,0 +1,125 @@
+//! What the configuration of sources may say, and that a source without its secret never starts.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use figment::Figment;
+use figment::providers::{Format as _, Toml};
+use tidemill::config::ingress::IngressConfig;
+use tidemill::ingress::{Sources, limits};
+
+fn read(toml: &str) -> Result<IngressConfig, String> {
+    Figment::from(Toml::string(toml)).extract().map_err(|e| e.to_string())
+}
+
+fn start(toml: &str, env: &[(&str, &str)]) -> Result<Vec<String>, String> {
+    let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let config = read(toml).unwrap();
+    let sources = Sources::resolve(&config, &|name| env.get(name).cloned()).map_err(|e| e.to_string())?;
+    Ok(sources.names().map(str::to_owned).collect())
+}
+
+const HMAC: &str = r#"
+    [sources.vouchers]
+    scheme = "hmac"
+    secret_env = ["VOUCHERS_SECRET", "VOUCHERS_SECRET_BEFORE"]
+    id = "body:/event/id"
+    [sources.vouchers.hmac]
+    signature_header = "X-Signature"
+    encoding = "hex"
+    template = "{ts}.{body}"
+    timestamp_header = "x-time"
+"#;
+
+#[test]
+fn stripe_is_there_when_its_variable_is_and_off_when_it_is_not() {
+    assert_eq!(start("", &[]).unwrap(), Vec::<String>::new());
+    assert_eq!(start("", &[("STRIPE_WEBHOOK_SECRET", "whsec_abc")]).unwrap(), ["stripe"]);
+}
+
+#[test]
+fn a_source_without_its_secret_refuses_to_start_and_names_source_and_variable() {
+    let both = [("VOUCHERS_SECRET", "a"), ("VOUCHERS_SECRET_BEFORE", "b")];
+    assert_eq!(start(HMAC, &both).unwrap(), ["vouchers"]);
+    for (toml, env, source, place) in [
+        ("", &[("STRIPE_WEBHOOK_SECRET", "")][..], "stripe", "STRIPE_WEBHOOK_SECRET"),
+        ("", &[("STRIPE_WEBHOOK_SECRET", " \n")], "stripe", "STRIPE_WEBHOOK_SECRET"),
+        (HMAC, &both[..1], "vouchers", "VOUCHERS_SECRET_BEFORE"),
+        (HMAC, &[], "vouchers", "VOUCHERS_SECRET"),
+        ("[sources.a]\nscheme = 'stripe'", &[], "a", "secret_env"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_file = '/nowhere/at/all'", &[], "a", "/nowhere/at/all"),
+        ("[sources.a]\nscheme = 'standard_webhooks'\nsecret_env = 'A'", &[("A", "whsec_")], "a", "A is empty"),
+        ("[sources.a]\nscheme = 'standard_webhooks'\nsecret_env = 'A'", &[("A", "whsec_!!")], "a", "A is not"),
+    ] {
+        let error = start(toml, env).unwrap_err();
+        assert!(error.contains(&format!("`{source}`")) && error.contains(place), "{error}");
+    }
+}
+
+#[test]
+fn a_secret_is_read_from_a_file_without_its_final_newline() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    writeln!(file, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+    let toml = format!("[sources.a]\nscheme = 'standard_webhooks'\nsecret_file = '{}'", file.path().display());
+    assert_eq!(start(&toml, &[]).unwrap(), ["a"]);
+}
+
+#[test]
+fn a_wrong_setting_names_its_key() {
+    for (toml, key) in [
+        ("[sources.a]\nscheme = 'hmac'\nsecret_env = 'A'", "hmac"),
+        (&HMAC.replace("{ts}.{body}", "{body}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{ts}."), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{ts}.{body}.{url}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{ts}.{ts}.{body}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{id}{ts}.{body}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{id}.{ts}.{body}"), "id"),
+        (&HMAC.replace("timestamp_header = \"x-time\"", ""), "hmac.timestamp_header"),
+        (&HMAC.replace("X-Signature", "X Signature"), "hmac.signature_header"),
+        (&HMAC.replace("scheme = \"hmac\"", "scheme = \"stripe\""), "hmac"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\npath = 'buffr'", "path"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\npath = '/{all}'", "path"),
+        (
+            "[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\npath = '/x'\n[sources.b]\nscheme = 'stripe'\nsecret_env = 'A'\npath = '/x'",
+            "path",
+        ),
+        ("[sources.health]\nscheme = 'stripe'\nsecret_env = 'A'", "health"),
+        ("[sources.'A B']\nscheme = 'stripe'\nsecret_env = 'A'", "A B"),
+    ] {
+        let env = [("A", "a"), ("VOUCHERS_SECRET", "a"), ("VOUCHERS_SECRET_BEFORE", "b")];
+        let error = start(toml, &env).unwrap_err();
+        assert!(error.contains(key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_key_or_a_number_out_of_range_is_named() {
+    for (toml, key) in [
+        ("lisen = '0.0.0.0:1'", "lisen"),
+        ("listen = 'here'", "listen"),
+        ("[limits]\nconnections = 0", "limits.connections"),
+        ("[limits]\nhead_timeout_seconds = 601", "limits.head_timeout_seconds"),
+        ("[sources.a]\nscheme = 'rot13'\nsecret_env = 'A'", "sources.a.scheme"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret = 'inline'", "secret"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\ntolerance_seconds = 0", "tolerance_seconds"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nid = 'cookie:a'", "sources.a.id"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nbody_bytes = 1048577", "body_bytes"),
+    ] {
+        let error = read(toml).unwrap_err();
+        assert!(error.contains(key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn the_shipped_limits_are_the_listeners_own() {
+    let ours = limits(&IngressConfig::default());
+    let theirs = tidemill::listener::ListenerLimits { body_bytes: 1024 * 1024, ..Default::default() };
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn a_configuration_written_out_reads_the_same() {
+    let config = read(HMAC).unwrap();
+    let text = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<IngressConfig>(&text).unwrap(), config);
+}
