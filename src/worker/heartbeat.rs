@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Running, StopReason};
 use super::identity::Identity;
 use crate::clock::Clock;
-use crate::job::QueueName;
+use crate::job::{Incarnation, QueueName};
 use crate::metrics;
 use crate::store::{Beat, BeatReply, Store, StoreError};
 
@@ -29,7 +29,7 @@ pub(super) struct Heartbeat {
 impl Heartbeat {
     /// Beats once, so that claims are possible, then starts the thread.
     pub(super) async fn start(self) -> Result<JoinHandle<()>, StoreError> {
-        let reply = self.store.heartbeat(self.beat()).await?;
+        let reply = self.store.heartbeat(self.beat(self.life.now())).await?;
         self.heed(reply);
         let step = "start the heartbeat thread";
         let unavailable = |e: std::io::Error| StoreError::Unavailable { step, detail: e.to_string() };
@@ -46,25 +46,42 @@ impl Heartbeat {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(self.every) => {}
             }
-            match self.store.heartbeat(self.beat()).await {
+            match self.store.heartbeat(self.beat(self.life.now())).await {
                 Ok(reply) => self.heed(reply),
-                Err(StoreError::DeadIncarnation(dead)) => {
-                    // Others have the jobs now. What still runs here must stop; its settlements are refused anyway.
-                    self.running.ring_all(StopReason::LeaseLost);
-                    let next = self.life.reborn();
-                    tracing::error!(%dead, %next, "declared dead by the store; going on as a new worker");
-                    if let Err(error) = self.store.heartbeat(self.beat()).await {
-                        tracing::warn!(%error, "first beat of a new worker failed");
-                    }
-                }
+                Err(StoreError::DeadIncarnation(dead)) => self.begin_anew(dead).await,
                 Err(error) => tracing::warn!(%error, "heartbeat failed"),
             }
         }
     }
 
-    fn beat(&self) -> Beat {
+    /// Registers a new life with the store before any claim sees it: a claim in a name that the store does not know is
+    /// told that it is dead, and would wait for the life after that.
+    async fn begin_anew(&self, dead: Incarnation) {
+        // Others have the jobs now. What still runs here must stop; its settlements are refused anyway.
+        self.running.ring_all(StopReason::LeaseLost);
+        let mut next = self.life.next();
+        tracing::error!(%dead, %next, "declared dead by the store; going on as a new worker");
+        loop {
+            match self.store.heartbeat(self.beat(next)).await {
+                Ok(reply) => {
+                    self.heed(reply);
+                    // Those too that were claimed in the old life and begun after the first ring.
+                    self.running.ring_all(StopReason::LeaseLost);
+                    return self.life.go_on_as(next);
+                }
+                Err(StoreError::DeadIncarnation(_)) => next = self.life.next(),
+                Err(error) => tracing::warn!(%error, "first beat of a new worker failed; it is tried again"),
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(self.every) => {}
+            }
+        }
+    }
+
+    fn beat(&self, incarnation: Incarnation) -> Beat {
         Beat {
-            incarnation: self.life.now(),
+            incarnation,
             label: Arc::clone(&self.label),
             queues: self.queues.clone(),
             running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),

@@ -21,11 +21,14 @@ impl Identity {
         *self.sender.borrow()
     }
 
-    /// Becomes somebody new; claims that wait for it go on.
-    pub(super) fn reborn(&self) -> Incarnation {
-        let next = Incarnation::new(&self.entropy);
+    /// A name for the next life, which nobody sees yet.
+    pub(super) fn next(&self) -> Incarnation {
+        Incarnation::new(&self.entropy)
+    }
+
+    /// Goes on as `next`, which the store must know by now; claims that wait for it go on too.
+    pub(super) fn go_on_as(&self, next: Incarnation) {
         self.sender.send_replace(next);
-        next
     }
 
     /// Waits until the present incarnation is not `dead`.

@@ -43,6 +43,29 @@ async fn a_worker_declared_dead_stops_its_handlers_and_goes_on_as_a_new_one() {
     rig.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_life_that_the_store_does_not_take_at_first_claims_as_soon_as_it_does() {
+    let stage = Arc::new(Stage::default());
+    let rig = Rig::new(registry(&stage)).await;
+    let worker = rig.worker().await;
+    let outside = rig.outside();
+    let refuse_newcomers = "create trigger newcomers before insert on workers
+        when not exists (select 1 from workers where incarnation = new.incarnation)
+        begin select raise(abort, 'not now'); end";
+    outside.execute_batch(refuse_newcomers).unwrap();
+    rig.store.sign_off(worker.incarnation()).await.unwrap();
+    rig.until(|| async { rig.store.counts().await.unwrap().lease_refusals > 0 }).await;
+    // The claim loops ask again meanwhile, and must not settle for a life that the store does not know.
+    for _ in 0..20 {
+        rig.store.health().await.unwrap();
+    }
+    outside.execute_batch("drop trigger newcomers").unwrap();
+    let id = rig.enqueue(JobSpec::of(&Act::Finish).unwrap()).await;
+    rig.reaches(id, JobState::Completed).await;
+    worker.drain(Duration::from_secs(5)).await.unwrap();
+    rig.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_that_block_every_thread_cost_nobody_a_lease() {
     let stage = Arc::new(Stage::default());

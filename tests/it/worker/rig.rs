@@ -25,7 +25,7 @@ pub(super) struct Rig {
     pub(super) lease: Duration,
     entropy: Entropy,
     tasks: TaskTracker,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Rig {
@@ -43,7 +43,7 @@ impl Rig {
         let (upkeep, upkeep_stop) = (Upkeep::new(Arc::clone(&store)), stop.clone());
         tasks.spawn(async move { upkeep.run(upkeep_stop).await });
         let lease = Duration::from_millis(1_500);
-        Self { store, queue, registry: Arc::new(registry), stop, lease, entropy, tasks, _dir: dir }
+        Self { store, queue, registry: Arc::new(registry), stop, lease, entropy, tasks, dir }
     }
 
     pub(super) async fn worker(&self) -> Worker {
@@ -51,6 +51,13 @@ impl Rig {
         let options = WorkerOptions { pools, label: "test".into(), lease: self.lease, beat_every: self.lease / 4 };
         let entropy = Entropy::seeded(self.entropy.below(u64::MAX));
         Worker::start(self.queue.clone(), Arc::clone(&self.registry), Clock::system(), entropy, options).await.unwrap()
+    }
+
+    /// A look at the file from outside.
+    pub(super) fn outside(&self) -> rusqlite::Connection {
+        let outside = rusqlite::Connection::open(self.dir.path().join("queue.db")).unwrap();
+        outside.busy_timeout(PATIENCE).unwrap();
+        outside
     }
 
     pub(super) async fn enqueue(&self, spec: JobSpec) -> JobId {
