@@ -115,8 +115,9 @@ fn check(spec: &JobSpec, now: Timestamp) -> Result<(), EnqueueError> {
     if spec.max_attempts == 0 || spec.max_attempts > 1_000 {
         return invalid("max_attempts", spec.max_attempts.to_string(), "1 to 1000");
     }
-    if spec.timeout.is_zero() || spec.timeout > MAX_TIMEOUT {
-        return invalid("timeout", format!("{} ms", spec.timeout.as_millis()), "1 ms to 24 h");
+    // Stores count milliseconds: a shorter one would be zero there.
+    if spec.timeout < Duration::from_millis(1) || spec.timeout > MAX_TIMEOUT {
+        return invalid("timeout", format!("{:?}", spec.timeout), "1 ms to 24 h");
     }
     if spec.run_at.resolve(now).since(now) > MAX_DELAY {
         return invalid("run_at", format!("{:?}", spec.run_at), "at most 366 days ahead");

@@ -45,6 +45,7 @@ pub(super) enum Act {
     Block(u64),
     Follow,
     FollowNowhere,
+    FollowInNoTime,
     Report,
 }
 
@@ -104,6 +105,11 @@ impl Act {
             }
             Self::Follow => Ok(Done::default().then(JobSpec::of(&Self::Finish)?.tag("child"))),
             Self::FollowNowhere => Ok(Done::default().then(JobSpec::of(&Self::Finish)?.on("nowhere".parse()?))),
+            Self::FollowInNoTime => {
+                let mut child = JobSpec::of(&Self::Finish)?;
+                child.timeout = Duration::from_micros(500);
+                Ok(Done::default().then(child))
+            }
             Self::Report => {
                 ctx.progress(40, "half way").await?;
                 ctx.log("looked at page 1").await?;

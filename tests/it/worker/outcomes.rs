@@ -164,6 +164,19 @@ async fn a_job_whose_follower_can_not_be_enqueued_is_not_completed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_no_store_would_take_does_not_hold_up_the_settlements_of_others() {
+    let (_, rig) = rig().await;
+    let worker = rig.worker().await;
+    let id = rig.enqueue(spec(&Act::FollowInNoTime)).await;
+    let other = rig.enqueue(spec(&Act::Finish)).await;
+    rig.reaches(other, JobState::Completed).await;
+    let job = rig.reaches(id, JobState::Dead).await;
+    assert!(job.failures[0].error.contains("timeout is 500µs"), "{:?}", job.failures);
+    worker.drain(Duration::from_secs(5)).await.unwrap();
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn progress_and_log_lines_are_kept_with_the_job() {
     let (stage, rig) = rig().await;
     let worker = rig.worker().await;
