@@ -135,6 +135,9 @@ fn lost_jobs(txn: &Txn<'_>, limit: u32) -> Result<Vec<Lost>, StoreError> {
             failures: row.get(9)?,
         })
     };
+    // What ended during a gap in writing gets the grace to be settled, before anybody says that it has not ended.
+    let healthy_for = txn.now.as_ms().saturating_sub(txn.healthy_since.as_ms());
+    let overdue_before = if healthy_for < txn.rules.deadline_grace_ms { i64::MIN } else { txn.now.as_ms() };
     txn.sql(
         "select j.seq, j.id, j.queue, j.attempt, j.crashes, j.holder, j.deadline < ?1, j.cancel_requested, j.unique_key,
                 j.failures
@@ -144,7 +147,7 @@ fn lost_jobs(txn: &Txn<'_>, limit: u32) -> Result<Vec<Lost>, StoreError> {
                 or not exists (select 1 from workers w where w.incarnation = j.holder and w.state = 'alive'))
          order by j.seq limit ?2",
     )?
-    .query_map((txn.now.as_ms(), limit), read)
+    .query_map((overdue_before, limit), read)
     .during("look for lost jobs")?
     .collect::<Result<_, _>>()
     .during("look for lost jobs")

@@ -1,14 +1,15 @@
 //! Trouble while it runs: a lock that somebody else holds, a disk without room. Nothing acknowledged is lost.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill::job::JobState;
-use tidemill::store::StoreError;
 use tidemill::store::sqlite::SqliteOptions;
+use tidemill::store::{Rescued, Settled, Settlement, StoreError};
 
 use super::{File, all};
-use crate::conformance::rig::{LEASE, MS, PATIENCE, work};
+use crate::conformance::rig::{LEASE, MS, PATIENCE, complete, work};
 
 #[tokio::test]
 async fn a_locked_file_is_temporarily_unavailable_and_loses_nothing() {
@@ -92,4 +93,24 @@ async fn a_gap_in_writing_costs_no_worker_its_life() {
     assert_eq!(store.rescue(100).await.expect("rescue").dead_workers, 1, "once");
     let job = store.get(claimed[0].lease.token().job).await.expect("get").expect("kept");
     assert_eq!((job.state, job.crashes), (JobState::Ready, 1));
+}
+
+#[tokio::test]
+async fn what_ended_during_a_gap_in_writing_is_settled_and_not_run_again() {
+    let file = File::new();
+    let store = file.open().await;
+    let worker = file.worker(&store).await;
+    let mut jobs = file.jobs(1);
+    jobs[0].spec.timeout = LEASE / 10;
+    store.enqueue(jobs).await.expect("enqueue");
+    let mut claimed = store.claim(&work(), worker, 1, Duration::ZERO).await.expect("claim");
+    let other = file.outside();
+    other.execute_batch("begin exclusive").expect("lock");
+    let done: Arc<[Settlement]> = [Settlement { lease: claimed.remove(0).lease, verdict: complete() }].into();
+    store.settle(Arc::clone(&done)).await.expect_err("nobody can write");
+    file.clock.advance(LEASE * 5);
+    other.execute_batch("rollback").expect("unlock");
+    store.enqueue(file.jobs(1)).await.expect("it works again");
+    assert_eq!(store.rescue(100).await.expect("rescue"), Rescued::default(), "the settlement is on its way");
+    assert_eq!(store.settle(done).await.expect("settle"), [Settled::Accepted(JobState::Completed)]);
 }
