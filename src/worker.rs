@@ -186,7 +186,8 @@ impl Worker {
         }
         self.pools.close();
         let mut handed_back = 0;
-        if tokio::time::timeout(grace, self.idle()).await.is_err() {
+        let (idle, ()) = tokio::join!(tokio::time::timeout(grace, self.idle()), self.claim_no_more());
+        if idle.is_err() {
             handed_back = self.running.len();
             self.running.ring_all(StopReason::Shutdown);
             // Rung attempts end at once; what blocks its thread is left to the sign-off.
@@ -199,6 +200,14 @@ impl Worker {
             drop(tokio::task::spawn_blocking(move || heartbeat.join()).await);
         }
         signed_off.map(|_| handed_back)
+    }
+
+    /// Tells the store to give this process nothing more: a claim that waits there outlives its pool's last look while
+    /// other jobs of the pool still run, and what it got would lie here unbegun until the last of them ends.
+    async fn claim_no_more(&self) {
+        if let Err(error) = self.queue.store().drain_worker(self.life.now()).await {
+            tracing::warn!(%error, "the store was not told that this worker stops");
+        }
     }
 
     /// Resolves when no attempt runs and every pool has stopped claiming.
