@@ -104,7 +104,10 @@ pub(super) struct Running(Mutex<HashMap<JobId, (u64, Stop)>>);
 
 impl Running {
     pub(super) fn begin(&self, lease: LeaseToken, stop: Stop) {
-        self.map().insert(lease.job, (lease.epoch, stop));
+        if let Some((_, older)) = self.map().insert(lease.job, (lease.epoch, stop)) {
+            // An attempt that was taken away for its deadline and has come back while its handler still runs.
+            older.ring(StopReason::LeaseLost);
+        }
     }
 
     pub(super) fn end(&self, lease: LeaseToken) {
