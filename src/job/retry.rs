@@ -65,7 +65,8 @@ impl RetryPolicy {
 
 fn spread(delay: Duration, jitter: f64, entropy: &Entropy) -> Duration {
     let share = jitter.clamp(0.0, 1.0) * (2.0 * entropy.fraction() - 1.0);
-    delay.mul_f64(1.0 + share)
+    // `mul_f64` would panic on a wait near the end of time.
+    Duration::try_from_secs_f64(delay.as_secs_f64() * (1.0 + share)).unwrap_or(Duration::MAX)
 }
 
 /// Reads a `Retry-After` value: seconds (a fraction is allowed) or an HTTP date, as a wait from `now`.
