@@ -46,14 +46,20 @@ pub async fn until_signal(service: Service, mut signals: Signals, stopping: &Can
     stopping.cancel();
     tracing::info!(running = service.running(), "stopping: no more work is taken, what runs may finish");
     let stop = service.stop();
-    tokio::select! {
+    let signed_off = tokio::select! {
         stopped = stop => match stopped {
-            Ok(handed_back) => tracing::info!(handed_back, "stopped"),
-            Err(error) => tracing::error!(error = format!("{error:#}"), "stopped without a sign-off"),
+            Ok(handed_back) => {
+                tracing::info!(handed_back, "stopped");
+                true
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "stopped without a sign-off");
+                false
+            }
         },
         () = signals.next() => exit_now(),
-    }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    };
+    if failed || !signed_off { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Somebody has asked twice and will not wait. Leases run out and others take the jobs.

@@ -25,6 +25,7 @@ use crate::wiring::{Wiring, grace, label};
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 const FOLD_EVERY: Duration = Duration::from_secs(5);
+const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -102,6 +103,7 @@ impl Service {
             let (scheduler, stop) = (service.wiring.scheduler.clone(), service.stop_edges.clone());
             service.keep_going("scheduler", async move { scheduler.run(stop).await });
         }
+        service.watch_store();
         service.fold_samples(recorder.clone());
         if let Some((tcp, router)) = public {
             service.public = Some(tcp.local_addr()?);
@@ -154,6 +156,20 @@ impl Service {
                 tracing::error!(name, %error, "this process must stop");
                 failed.cancel();
             }
+        });
+    }
+
+    /// Ends the process when the store has failed for good, whatever roles it plays.
+    fn watch_store(&self) {
+        let (store, stop) = (Arc::clone(&self.wiring.store), self.stop_loops.clone());
+        self.keep_going("store", async move {
+            while stop.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
+                // What passes is readiness' business.
+                if let Err(error @ StoreError::Fatal { .. }) = store.health().await {
+                    return Err(error);
+                }
+            }
+            Ok(())
         });
     }
 
