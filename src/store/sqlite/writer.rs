@@ -187,8 +187,9 @@ fn give_back(orphans: Vec<Claimed>) -> Message {
     Message::Operation(Box::new(Closure { work: Some(work), result: None, reply, _place: None }))
 }
 
+/// While a handle lives only a panic ends the thread: nothing can be written any more, and trying again would never help.
 fn stopped() -> StoreError {
-    StoreError::Unavailable { step: "reach the writer", detail: "the store was closed".into() }
+    StoreError::Fatal { detail: "the writer thread has ended; its panic stands in the log".into() }
 }
 
 struct Writing<'a> {
@@ -402,6 +403,26 @@ impl Writing<'_> {
                     self.fatal = Some(e.clone());
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_the_writer_is_told_to_all_who_wait_and_is_fatal() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = super::super::open::writer(&super::super::SqliteOptions::at(dir.path().join("queue.db"))).unwrap();
+        let rules = Rules { crash_limit: 3, deadline_grace_ms: 0 };
+        let writer = Writer::start(conn, Clock::system(), rules, Arc::default()).unwrap();
+        let kept = writer.write(|txn| txn.sql("select 1").map(drop)).await;
+        assert!(kept.is_ok(), "{kept:?}");
+        let bug = writer.write(|_| -> Result<(), StoreError> { panic!("a bug in an operation") });
+        let (bug, neighbour) = tokio::join!(bug, writer.write(|_| Ok(())));
+        for told in [bug, neighbour, writer.write(|_| Ok(())).await] {
+            assert!(matches!(told, Err(StoreError::Fatal { .. })), "{told:?}");
         }
     }
 }
