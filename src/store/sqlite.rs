@@ -162,7 +162,8 @@ impl Store for SqliteStore {
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, StoreError> {
         let who = beat.incarnation;
-        self.write(move |txn| workers::heartbeat(txn, &beat)).await?.ok_or(StoreError::DeadIncarnation(who))
+        let beaten = self.writer.write_first(move |txn| workers::heartbeat(txn, &beat)).await?;
+        beaten.ok_or(StoreError::DeadIncarnation(who))
     }
 
     async fn sign_off(&self, worker: Incarnation) -> Result<Rescued, StoreError> {

@@ -38,7 +38,7 @@ struct Closure<F, T> {
     work: Option<F>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
-    /// None for what the writer asks of itself.
+    /// None for beats, and for what the writer asks of itself.
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -77,6 +77,8 @@ struct Parked {
 
 enum Message {
     Operation(Box<dyn Operation>),
+    /// Goes before what waits with it.
+    First(Box<dyn Operation>),
     Claim(Parked),
     Stop,
 }
@@ -125,6 +127,19 @@ impl Writer {
         let place = self.place().await?;
         let operation = Closure { work: Some(work), result: None, reply, _place: Some(place) };
         self.send(Message::Operation(Box::new(operation)))?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// As [`Writer::write`], before all that waits with it and without waiting for a place: for beats. A writer that was
+    /// held up (a slow disk, a stopped machine) must not judge a worker dead whose beat lies here. One caller a process.
+    pub(super) async fn write_first<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let operation = Closure { work: Some(work), result: None, reply, _place: None };
+        self.send(Message::First(Box::new(operation)))?;
         answer.await.map_err(|_| stopped())?
     }
 
@@ -214,6 +229,7 @@ impl Writing<'_> {
             while let Some(next) = message.take() {
                 match next {
                     Message::Operation(operation) => operations.push(operation),
+                    Message::First(operation) => operations.insert(0, operation),
                     Message::Claim(claim) => self.parked.push(claim),
                     Message::Stop => stop = true,
                 }
@@ -409,14 +425,19 @@ impl Writing<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{SqliteOptions, open};
     use super::*;
+
+    fn writer() -> (Writer, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open::writer(&SqliteOptions::at(dir.path().join("queue.db"))).unwrap();
+        let rules = Rules { crash_limit: 3, deadline_grace_ms: 0 };
+        (Writer::start(conn, Clock::system(), rules, Arc::default()).unwrap(), dir)
+    }
 
     #[tokio::test]
     async fn a_panic_in_the_writer_is_told_to_all_who_wait_and_is_fatal() {
-        let dir = tempfile::tempdir().unwrap();
-        let conn = super::super::open::writer(&super::super::SqliteOptions::at(dir.path().join("queue.db"))).unwrap();
-        let rules = Rules { crash_limit: 3, deadline_grace_ms: 0 };
-        let writer = Writer::start(conn, Clock::system(), rules, Arc::default()).unwrap();
+        let (writer, _dir) = writer();
         let kept = writer.write(|txn| txn.sql("select 1").map(drop)).await;
         assert!(kept.is_ok(), "{kept:?}");
         let bug = writer.write(|_| -> Result<(), StoreError> { panic!("a bug in an operation") });
@@ -424,5 +445,33 @@ mod tests {
         for told in [bug, neighbour, writer.write(|_| Ok(())).await] {
             assert!(matches!(told, Err(StoreError::Fatal { .. })), "{told:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_was_held_up_hears_the_beats_that_wait_before_it_judges_anybody() {
+        let (writer, _dir) = writer();
+        let (began, begun) = oneshot::channel();
+        let (release, held) = channel();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let note = |name: &'static str| {
+            let order = Arc::clone(&order);
+            move |_: &mut Txn<'_>| {
+                order.lock().unwrap().push(name);
+                Ok(())
+            }
+        };
+        let slow = writer.write(move |_| {
+            began.send(()).unwrap();
+            held.recv().unwrap();
+            Ok(())
+        });
+        let others = async {
+            begun.await.unwrap();
+            let let_go = async { release.send(()).unwrap() };
+            tokio::join!(biased; writer.write(note("rescue")), writer.write_first(note("beat")), let_go)
+        };
+        let (slow, (rescue, beat, ())) = tokio::join!(slow, others);
+        slow.and(rescue).and(beat).unwrap();
+        assert_eq!(*order.lock().unwrap(), ["beat", "rescue"]);
     }
 }
