@@ -9,7 +9,9 @@
 //! ```
 
 pub mod app;
+pub mod cli;
 pub mod clients;
+pub mod commands;
 pub mod config;
 pub mod events;
 pub mod fakes;

@@ -114,7 +114,7 @@ impl Service {
         }
         if let Some(tcp) = operators {
             service.operators = Some(tcp.local_addr()?);
-            let router = service.operators_router(recorder);
+            let router = service.operators_router(recorder, roles.contains(&Role::Scheduler));
             let limits = ListenerLimits::configured("operators", &config.admin.limits, admin::MAX_BODY_BYTES);
             service.loops.spawn(listener::serve(tcp, router, limits, service.stop_operators.clone()));
         }
@@ -167,7 +167,7 @@ impl Service {
         });
     }
 
-    fn operators_router(&self, recorder: Recorder) -> axum::Router {
+    fn operators_router(&self, recorder: Recorder, schedules: bool) -> axum::Router {
         let wiring = &self.wiring;
         let mut health = Health::new(Arc::clone(&wiring.store), wiring.db.clone(), wiring.clock.clone());
         if let Some(worker) = &self.worker {
@@ -180,6 +180,17 @@ impl Service {
                         Condition::Bad(format!("the claim loop of {queue} has had no answer for {silence} s"))
                     }
                 });
+        }
+        if schedules {
+            let (scheduler, clock) = (wiring.scheduler.clone(), wiring.clock.clone());
+            let began = clock.now();
+            health = health.with("schedules", move || {
+                let silence = clock.now().since(scheduler.last_round().map_or(began, |round| round.now));
+                if silence > SILENCE_MAX {
+                    return Condition::Bad(format!("no due times were decided for {} s", silence.as_secs()));
+                }
+                Condition::Good("due times are being decided".into())
+            });
         }
         admin::router(Operators::new(Arc::new(wiring.desk()), health, recorder, wiring.clock.clone()))
     }

@@ -79,6 +79,7 @@ impl Wiring {
             queue: self.queue.clone(),
             kinds: Arc::clone(&self.registry),
             fanout: Arc::clone(&self.fanout),
+            scheduler: self.scheduler.clone(),
             db: self.db.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),

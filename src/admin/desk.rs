@@ -1,6 +1,6 @@
 //! The operators' desk: everything a person may look at or change, for the HTTP routes and the command line alike.
 //!
-//! Each function wants a [`May`](super::May) as proof of the role it needs. Each change goes through one function that
+//! Each function wants a [`May`] as proof of the role it needs. Each change goes through one function that
 //! writes the audit log around it. The store is private to this module: there is no way around either.
 
 mod jobs;

@@ -1,6 +1,6 @@
 //! When a schedule is due: cron fields on a zone's clock, or an interval counted from 1970. Pure: no clock, no store.
 //!
-//! The cron fields are matched on the local time line alone; [`local_time`](super::local_time) then says at which instant
+//! The cron fields are matched on the local time line alone; [`local_time`] then says at which instant
 //! each local time counts. So the time zone handling of the `cron` crate, which drops local times that do not exist and
 //! repeats those that exist twice, is never used. Intervals are multiples since the epoch, so all nodes agree.
 

@@ -140,8 +140,11 @@ async fn a_clean_stop_under_load_hands_back_at_once_and_exits_0() {
 
     let left = dump::read(&rig.data());
     assert_eq!(left.alive, [""; 0], "it has signed off");
-    let back: Vec<_> =
-        left.jobs.iter().filter(|job| job.kind == "webhook.deliver" && job.epoch > 0 && job.state != "completed").collect();
+    let back: Vec<_> = left
+        .jobs
+        .iter()
+        .filter(|job| job.kind == "webhook.deliver" && job.epoch > 0 && job.state != "completed")
+        .collect();
     assert!(back.len() >= 20, "{} deliveries were handed back", back.len());
     for job in &back {
         assert_eq!((job.state.as_str(), job.attempt, job.crashes), ("ready", 0, 0), "at once and uncharged: {job:?}");

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
 
 mod accounts_sync;
+mod cli;
 mod crash;
 mod fakes;
 mod gpu_market;

@@ -65,6 +65,7 @@ create table deliveries (
 create index deliveries_by_tenant on deliveries (tenant, id);
 create index deliveries_by_endpoint on deliveries (endpoint_id, id);
 create index deliveries_by_state on deliveries (state, id);
+create index deliveries_unsettled on deliveries (updated_at) where settled_at is null;
 create index deliveries_by_age on deliveries (settled_at) where settled_at is not null;
 
 create table delivery_attempts (

@@ -83,7 +83,7 @@ async fn a_list_is_filtered_and_paged_without_gaps() {
     assert_eq!(pages(&house, "tenant=t1&kind=test.echo").await, [ids[3].clone(), ids[1].clone()]);
     assert_eq!(pages(&house, "state=scheduled").await, [later]);
     assert_eq!(pages(&house, "queue=high_priority").await, [elsewhere]);
-    assert_eq!(pages(&house, "kind=never.heard").await, [String::new(); 0]);
+    assert!(pages(&house, "kind=never.heard").await.is_empty());
 }
 
 /// The ids on all pages of two.

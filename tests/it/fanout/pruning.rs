@@ -19,8 +19,8 @@ async fn what_is_old_and_settled_goes_in_bounded_steps_and_the_rest_stays() {
         tidemill::fanout::endpoints::delete(stage.state.db(), &created.endpoint.id).await.unwrap();
     }
     let (_, waiting) = stage.one_delivery(&bad.url()).await;
-    stage.deliver(&waiting, turn(1)).await.unwrap_err();
     stage.clock.advance(Duration::from_secs(3600));
+    stage.deliver(&waiting, turn(1)).await.unwrap_err();
     let (_, recent) = stage.one_delivery(&good.url()).await;
     stage.deliver(&recent, turn(1)).await.unwrap();
 
@@ -42,6 +42,29 @@ async fn what_is_old_and_settled_goes_in_bounded_steps_and_the_rest_stays() {
     assert_eq!(stage.attempts(&waiting).await.len(), 1);
     assert_eq!(stage.attempts(&recent).await.len(), 1);
     stage.deliver(&waiting, turn(2)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_delivery_without_a_job_is_marked_and_goes_a_week_later() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500), status(200)]).await);
+    let (_, job) = stage.one_delivery(&receiver.url()).await;
+    let (_, alive) = stage.one_delivery(&receiver.url()).await;
+    stage.deliver(&job, turn(1)).await.unwrap_err();
+    let db = stage.state.db();
+    stage.clock.advance(Duration::from_secs(3600));
+    assert_eq!(prune(db, stage.clock.now(), 100).await.unwrap(), 0);
+    let delivery = stage.delivery(&job).await;
+    assert_eq!(delivery.state, DeliveryState::Cancelled);
+    assert!(delivery.last_error.unwrap().contains("abandoned"));
+
+    // This one's job had only been waiting in a paused queue.
+    stage.deliver(&alive, turn(1)).await.unwrap();
+    assert_eq!(stage.delivery(&alive).await.state, DeliveryState::Succeeded);
+
+    stage.clock.advance(Duration::from_secs(7 * 24 * 3600 + 1));
+    // Attempts, deliveries (the first endpoint wants the second message too) and messages.
+    assert_eq!(prune(db, stage.clock.now(), 100).await.unwrap(), 2 + 3 + 2);
+    assert!(stage.deliveries(|_| true).await.is_empty());
 }
 
 #[tokio::test]

@@ -113,7 +113,8 @@ fn a_stripe_header_is_accepted_only_with_a_whole_v1_of_this_body_in_its_own_form
     let (good, short) = (format!("v1={STRIPE_V1}"), &STRIPE_V1[..63]);
     let flipped = STRIPE_V1.replacen('f', "e", 1);
     let ok = || accepted("evt_123", "invoiceitem.created");
-    let cases: Vec<(String, Result<(String, String), VerifyError>)> = vec![
+    type Case = (String, Result<(String, String), VerifyError>);
+    let cases: Vec<Case> = vec![
         (format!("{t},{good}"), ok()),
         (format!("{good},{t}"), ok()),
         (format!("{t}, {good}"), ok()),

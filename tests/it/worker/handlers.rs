@@ -99,7 +99,6 @@ impl Act {
                 Err(JobError::retry(anyhow::anyhow!("stopped half way")))
             }
             Self::Block(ms) => {
-                #[expect(clippy::disallowed_methods, reason = "a handler that blocks is what is tested")]
                 std::thread::sleep(Duration::from_millis(ms));
                 Ok(Done::default())
             }

@@ -50,9 +50,7 @@ fn true_history() -> History {
     };
     let books = [1, 2].map(|n| (format!("sub_{n}"), "active 1000".to_owned()));
     History {
-        sent: [1, 2]
-            .map(|n| Sent { event: format!("evt_{n}"), object: format!("sub_{n}"), posts: 2, acks: 1 })
-            .into(),
+        sent: [1, 2].map(|n| Sent { event: format!("evt_{n}"), object: format!("sub_{n}"), posts: 2, acks: 1 }).into(),
         received: vec![post(1, 1_500), post(2, 4_700), post(2, 8_500)],
         kills: vec![Kill { at: KILLED_AT, seen }],
         stops: 0,

@@ -59,11 +59,6 @@ impl Sender {
         sender
     }
 
-    /// So many events have been accepted.
-    pub(super) fn acked(&self) -> usize {
-        self.inner.log().values().filter(|sent| sent.acks > 0).count()
-    }
-
     /// Makes no more events, and waits until all that were made have been accepted.
     pub(super) async fn stop(self, patience: Duration) -> Vec<Sent> {
         self.stop.cancel();

@@ -6,9 +6,8 @@ use super::super::history::{History, Job};
 use super::{Fault, RECOVERY_MAX_MS, Report};
 
 pub(super) fn check(history: &History, report: &mut Report) {
-    let by_id = |jobs: &'_ [Job]| -> BTreeMap<String, Job> {
-        jobs.iter().map(|job| (job.id.clone(), job.clone())).collect()
-    };
+    let by_id =
+        |jobs: &'_ [Job]| -> BTreeMap<String, Job> { jobs.iter().map(|job| (job.id.clone(), job.clone())).collect() };
     let mut looks: Vec<_> = history.kills.iter().map(|kill| by_id(&kill.seen)).collect();
     looks.push(by_id(&history.dump.jobs));
     let mut cut_off: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();

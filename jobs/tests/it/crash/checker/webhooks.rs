@@ -8,7 +8,8 @@ use super::{Fault, Report};
 pub(super) fn check(history: &History, report: &mut Report) {
     let dump = &history.dump;
     let sent: BTreeSet<&str> = history.sent.iter().map(|sent| sent.event.as_str()).collect();
-    let events: BTreeMap<&str, &str> = dump.events.iter().map(|(id, outcome)| (id.as_str(), outcome.as_str())).collect();
+    let events: BTreeMap<&str, &str> =
+        dump.events.iter().map(|(id, outcome)| (id.as_str(), outcome.as_str())).collect();
     let mut messages: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (message, event) in &dump.messages {
         if let Some(event) = event.strip_prefix("stripe:") {

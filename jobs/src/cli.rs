@@ -1,0 +1,33 @@
+//! What every command shares: how it answers, how it fails, and what its exit code means.
+//!
+//! Answers go to standard output, as tables for people or, with `--json`, as JSON for scripts; complaints and hints go
+//! to standard error. An error says what to do next.
+
+mod exit;
+mod screen;
+mod span;
+
+use clap::Args;
+use tidemill::admin::{Admin, May};
+
+pub use exit::{EXIT_CODES, Exit, Failure, conclude};
+pub use screen::{Align, Screen, Table};
+pub use span::{InvalidSpan, Span};
+
+/// Options that every command has.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Common {
+    /// Answer in JSON, for scripts
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Your name, as the audit log shall show it
+    #[arg(long = "as", value_name = "NAME", env = "USER", hide_env_values = true, default_value = "", global = true)]
+    pub person: String,
+}
+
+impl Common {
+    /// The right of whoever can open the store's files.
+    pub fn may(&self) -> May<Admin> {
+        May::local(if self.person.is_empty() { "unknown" } else { &self.person })
+    }
+}

@@ -1,0 +1,17 @@
+//! The operators' commands, one file each. They open nothing themselves: the binary hands them the desk.
+
+mod check;
+mod enqueue;
+mod jobs;
+mod keys;
+mod migrate;
+mod queues;
+mod schedules;
+
+pub use check::{Check, Connection, Setting};
+pub use enqueue::Enqueue;
+pub use jobs::Jobs;
+pub use keys::Keys;
+pub use migrate::Migrate;
+pub use queues::Queues;
+pub use schedules::Schedules;

@@ -1,0 +1,57 @@
+//! `tidemill migrate`: brings the tables of the store and the database up to date.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+use tidemill::clock::Timestamp;
+use tidemill::data::Database;
+use tidemill::store::sqlite;
+
+use crate::cli::{Common, EXIT_CODES, Exit, Failure, Screen};
+use crate::store;
+
+/// Bring the tables up to date
+#[derive(Debug, Args)]
+#[command(after_help = format!("\
+Example:
+  tidemill migrate && systemctl start tidemill
+
+Safe to repeat. Stop older versions first: they refuse tables that are newer than they are.
+
+{EXIT_CODES}"))]
+pub struct Migrate {
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Migrate {
+    /// Migrates the queue store's file at `queue`, then the engine's and the application's tables in `db`.
+    ///
+    /// # Errors
+    /// When a step fails; those before it stay.
+    pub async fn run(
+        self,
+        queue: PathBuf,
+        db: &Database,
+        now: Timestamp,
+        out: &mut dyn Write,
+    ) -> Result<ExitCode, Failure> {
+        let mut screen = Screen::new(out, self.common.json, now);
+        let place = queue.display().to_string();
+        let steps = tokio::task::spawn_blocking(move || sqlite::migrate(&queue))
+            .await
+            .context("the migration of the queue store was cut short")??;
+        db.migrate(Some(store::migrations())).await?;
+        if screen.is_json() {
+            screen.json(&json!({ "queue_store": { "place": place, "steps": steps }, "database": "up to date" }))?;
+        } else {
+            screen.line(format!("queue store {place}: {steps} steps applied"))?;
+            screen.line("database: up to date")?;
+        }
+        Ok(Exit::Done.into())
+    }
+}
