@@ -70,7 +70,7 @@ async fn killed_under_load(name: &str, kills: usize) {
     give_moods(&rig, Entropy::seeded(seed ^ 1));
     rig.start();
     rig.ready().await;
-    let sender = rig.sender(Duration::from_millis(10));
+    let sender = rig.sender(Duration::from_millis(25));
     for _ in 0..kills {
         // At any moment, also while it is starting.
         tokio::time::sleep(Duration::from_millis(150 + entropy.below(3_700))).await;
