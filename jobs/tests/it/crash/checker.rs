@@ -63,6 +63,9 @@ pub(super) enum Fault {
 pub(super) struct Report {
     pub(super) faults: Vec<Fault>,
     pub(super) acked: usize,
+    /// Requests that the sender has made, and events that were accepted more than once.
+    pub(super) posts: u32,
+    pub(super) accepted_again: usize,
     pub(super) kills: usize,
     pub(super) kills_with_running: usize,
     /// Attempts that a kill has cut off.
@@ -79,6 +82,8 @@ pub(super) struct Report {
 pub(super) fn check(history: &History, at_least: AtLeast) -> Report {
     let mut report = Report {
         acked: history.sent.iter().filter(|sent| sent.acks > 0).count(),
+        posts: history.sent.iter().map(|sent| sent.posts).sum(),
+        accepted_again: history.sent.iter().filter(|sent| sent.acks > 1).count(),
         kills: history.kills.len(),
         kills_with_running: history.kills.iter().filter(|kill| kill.running().next().is_some()).count(),
         ..Report::default()
@@ -118,9 +123,11 @@ impl fmt::Display for Report {
         });
         write!(
             f,
-            "acked {}, kills {} ({} with running jobs, {} attempts cut off), lost {lost}, finished twice {twice}, \
+            "acked {} ({} of them again, {} requests), kills {} ({} with running jobs, {} attempts cut off), lost {lost}, finished twice {twice}, \
              dup_crash {}, recovery p50/p99/max {}/{}/{} ms of {}, held up by further kills {} (longest {} ms)",
             self.acked,
+            self.accepted_again,
+            self.posts,
             self.kills,
             self.kills_with_running,
             self.cut_off,

@@ -44,9 +44,12 @@ pub(super) fn beside(folder: &Path) -> Connection {
     queue
 }
 
-/// The unfinished jobs now, while the service runs.
+/// The unfinished jobs now, while the service runs. By their indexes: a scan at every look would take the machine from
+/// the service.
 pub(super) fn unfinished(folder: &Path) -> Vec<Job> {
-    rows(&beside(folder), &format!("{JOBS} where state in ('scheduled', 'ready', 'running')"), job)
+    let by = [("ready", "jobs_to_claim"), ("scheduled", "jobs_to_promote"), ("running", "jobs_to_rescue")];
+    let sql = by.map(|(state, index)| format!("{JOBS} indexed by {index} where state = '{state}'")).join(" union all ");
+    rows(&beside(folder), &sql, job)
 }
 
 /// Everything, at the end.

@@ -132,7 +132,7 @@ impl Rig {
     /// Waits until something is true of the unfinished jobs.
     pub(super) async fn when(&self, what: &str, is: impl Fn(&[Job]) -> bool) {
         let start = Instant::now();
-        let mut look = tokio::time::interval(Duration::from_millis(25));
+        let mut look = tokio::time::interval(Duration::from_millis(50));
         loop {
             look.tick().await;
             let jobs = dump::unfinished(&self.data());
