@@ -6,6 +6,7 @@ mod jobs;
 mod tables;
 mod webhooks;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::history::History;
@@ -104,22 +105,28 @@ pub(super) fn check(history: &History, at_least: AtLeast) -> Report {
 }
 
 impl Report {
-    fn count(&self, is: impl Fn(&Fault) -> bool) -> usize {
-        self.faults.iter().filter(|fault| is(fault)).count()
+    /// How many different things a fault is about.
+    fn count<'a>(&'a self, about: impl Fn(&'a Fault) -> Option<&'a str>) -> usize {
+        self.faults.iter().filter_map(about).collect::<BTreeSet<_>>().len()
     }
 
-    fn recovery_at(&self, share: f64) -> i64 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "few")]
-        let nth = ((self.recovery.len() as f64 * share).ceil() as usize).clamp(1, self.recovery.len().max(1)) - 1;
-        self.recovery.get(nth).copied().unwrap_or(0)
+    fn recovery_at(&self, percent: usize) -> i64 {
+        let nth = (self.recovery.len() * percent).div_ceil(100);
+        self.recovery.get(nth.saturating_sub(1)).copied().unwrap_or(0)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lost = self.count(|fault| matches!(fault, Fault::Lost { .. } | Fault::Abandoned { .. }));
-        let twice = self.count(|fault| {
-            matches!(fault, Fault::FinishedTwice { .. } | Fault::Twice { .. } | Fault::PostAfterFinish { .. })
+        let lost = self.count(|fault| match fault {
+            Fault::Lost { event: what, .. } | Fault::Abandoned { job: what } => Some(what),
+            _ => None,
+        });
+        let twice = self.count(|fault| match fault {
+            Fault::FinishedTwice { job: what, .. }
+            | Fault::Twice { event: what, .. }
+            | Fault::PostAfterFinish { message: what } => Some(what),
+            _ => None,
         });
         write!(
             f,
@@ -132,9 +139,9 @@ impl fmt::Display for Report {
             self.kills_with_running,
             self.cut_off,
             self.dup_crash,
-            self.recovery_at(0.5),
-            self.recovery_at(0.99),
-            self.recovery_at(1.0),
+            self.recovery_at(50),
+            self.recovery_at(99),
+            self.recovery_at(100),
             self.recovery.len(),
             self.held_up.0,
             self.held_up.1,
