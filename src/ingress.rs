@@ -1,6 +1,6 @@
 //! Webhooks in: verify the raw bytes, keep one durable job, answer. Nothing else happens in the request.
 //!
-//! [`receive`] is the whole road: a [`Source`] turns a request into a [`Verified`] event or a refusal, the event becomes
+//! [`router`] serves the whole road: a [`Source`] turns a request into a [`Verified`] event or a refusal, the event becomes
 //! one [`WebhookReceived`] job under a key made of the source and the sender's own id, and only a durable job is answered
 //! with 2xx. A sender that retries, or two copies at the same instant, make no second job. A source without its secret
 //! refuses to start; nothing here skips the check.

@@ -6,7 +6,9 @@ mod jobs;
 mod keys;
 mod migrate;
 mod queues;
+mod sandbox;
 mod schedules;
+mod serve;
 
 pub use check::{Check, Connection, Setting};
 pub use enqueue::Enqueue;
@@ -14,4 +16,6 @@ pub use jobs::Jobs;
 pub use keys::Keys;
 pub use migrate::Migrate;
 pub use queues::Queues;
+pub use sandbox::Sandbox;
 pub use schedules::Schedules;
+pub use serve::Serve;

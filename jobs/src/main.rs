@@ -1,87 +1,96 @@
 //! The one binary: parse, set up, run one command, end with its exit code.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tidemill::clock::{Clock, Entropy};
-use tidemill::config::{self, Config};
-use tidemill::telemetry;
-use tidemill_jobs::sandbox::{self, SandboxOptions};
-use tidemill_jobs::serve::{self, Signals};
-use tidemill_jobs::service::{Role, Service};
-use tidemill_jobs::wiring::Wiring;
-use tokio_util::sync::CancellationToken;
+use tidemill::config::{Config, variable};
+use tidemill_jobs::cli::{Failure, conclude};
+use tidemill_jobs::commands::{Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Serve};
+use tidemill_jobs::wiring::{Wiring, open_database};
+use tidemill_jobs::{inspection, serve};
 
+/// Durable background work for finance back offices: webhooks in and out, schedules, queues.
+///
+/// Begin with `tidemill sandbox`.
 #[derive(Parser)]
 #[command(name = "tidemill", version)]
 struct Cli {
+    /// The configuration file [default: tidemill.toml, if there is one]
+    #[arg(long, global = true, env = "TIDEMILL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the embedded stores lie [default: data; for the sandbox data/sandbox]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data_dir: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    Serve {
-        #[arg(long, env = "TIDEMILL_CONFIG")]
-        config: Option<PathBuf>,
-        #[arg(long)]
-        data_dir: Option<PathBuf>,
-        #[arg(long, value_enum, value_delimiter = ',')]
-        roles: Vec<Role>,
-    },
-    Sandbox {
-        #[arg(long, default_value = "data/sandbox")]
-        data_dir: PathBuf,
-        #[arg(long, default_value_t = 8080)]
-        port: u16,
-        #[arg(long, default_value_t = 8081)]
-        admin_port: u16,
-    },
+    Serve(Serve),
+    Sandbox(Sandbox),
+    Check(Check),
+    Migrate(Migrate),
+    #[command(flatten)]
+    AtDesk(AtDesk),
+}
+
+/// What operators do; works beside a running service too.
+#[derive(Subcommand)]
+enum AtDesk {
+    Enqueue(Enqueue),
+    Jobs(Jobs),
+    Queues(Queues),
+    Schedules(Schedules),
+    Keys(Keys),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match serve::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("tidemill: no threads to run on: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return conclude(Err(anyhow::Error::new(error).context("no threads to run on"))),
     };
-    let done = runtime.block_on(run(cli));
+    let code = conclude(runtime.block_on(run(cli)));
     serve::end(runtime);
-    done.unwrap_or_else(|error| {
-        eprintln!("tidemill: {error:#}");
-        ExitCode::FAILURE
-    })
+    code
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    // The sandbox has a configuration of its own; the file beside it may be meant for production.
+    let mut config = match &cli.command {
+        Command::Sandbox(_) => Config::default(),
+        _ => Config::load(cli.config.as_deref()).map_err(anyhow::Error::from)?,
+    };
+    let data_dir = cli.data_dir;
+    if let Some(folder) = &data_dir {
+        config.data_dir.clone_from(folder);
+    }
+    let (now, mut out) = (Clock::system().now(), std::io::stdout());
     match cli.command {
-        Command::Serve { config, data_dir, roles } => serve(config, data_dir, roles).await,
-        Command::Sandbox { data_dir, port, admin_port } => {
-            sandbox::run(SandboxOptions { data_dir, port, admin_port }).await
+        Command::Sandbox(sandbox) => Ok(sandbox.run(data_dir).await?),
+        Command::Serve(serve) => Ok(serve.run(&config).await?),
+        Command::Check(check) => {
+            let settings = inspection::settings(&config, &variable).map_err(anyhow::Error::from)?;
+            check.run(settings, inspection::connections(&config, &variable), now, &mut out).await
+        }
+        Command::Migrate(migrate) => {
+            let (queue, data) = (config.queue_path(), config.database_path());
+            let db = open_database(&data.map_err(anyhow::Error::from)?).await?;
+            migrate.run(queue.map_err(anyhow::Error::from)?, &db, now, &mut out).await
+        }
+        Command::AtDesk(command) => {
+            let wiring = Wiring::open(&config, &variable, Clock::system(), Entropy::system()).await?;
+            let desk = wiring.desk();
+            match command {
+                AtDesk::Enqueue(enqueue) => enqueue.run(&desk, now, &mut std::io::stdin(), &mut out).await,
+                AtDesk::Jobs(jobs) => jobs.run(&desk, now, &mut out).await,
+                AtDesk::Queues(queues) => queues.run(&desk, now, &mut out).await,
+                AtDesk::Schedules(schedules) => schedules.run(&desk, now, &mut out).await,
+                AtDesk::Keys(keys) => keys.run(&desk, now, &mut out).await,
+            }
         }
     }
-}
-
-async fn serve(file: Option<PathBuf>, data_dir: Option<PathBuf>, roles: Vec<Role>) -> anyhow::Result<ExitCode> {
-    let signals = Signals::listen().context("signals can't be listened for")?;
-    let mut config = Config::load(file.as_deref())?;
-    if let Some(folder) = data_dir {
-        config.data_dir = folder;
-    }
-    telemetry::log(&config.log)?;
-    let recorder = telemetry::collect()?;
-    let roles: BTreeSet<Role> = if roles.is_empty() { Role::ALL.into() } else { roles.into_iter().collect() };
-    let wiring = Wiring::open(&config, &config::variable, Clock::system(), Entropy::system()).await?;
-    let promise = wiring.store.health().await?.promise;
-    let service = Service::start(wiring, &config, &roles, &config::variable, recorder).await?;
-    let (public, operators) =
-        (service.public.map(tracing::field::display), service.operators.map(tracing::field::display));
-    tracing::info!(promise, public, operators, "started");
-    Ok(serve::until_signal(service, signals, &CancellationToken::new()).await)
 }

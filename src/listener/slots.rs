@@ -52,8 +52,9 @@ impl Slots {
                 Ok(slot) => return Some(slot),
                 Err(_) if now >= give_up => return None,
                 Err(next) => {
-                    let until = next.map_or(give_up, |next| next.min(give_up));
-                    // Either way the loop looks again; at `until` somebody's patience is over.
+                    // Looks again when a place is free, when somebody's patience is over, and after a while in any case:
+                    // a connection that begins to wait tells nobody.
+                    let until = next.map_or(give_up, |next| next.min(give_up)).min(now + PATIENCE / 4);
                     tokio::time::timeout_at(until, self.freed.notified()).await.ok();
                 }
             }

@@ -59,6 +59,22 @@ impl Handler for Echo {
     }
 }
 
+/// Takes what it knows and skips the rest.
+#[derive(Debug, Serialize, Deserialize)]
+struct Loose {}
+
+impl JobKind for Loose {
+    const KIND: &'static str = "test.loose";
+    const QUEUE: &'static str = "reports";
+}
+
+impl Handler for Loose {
+    type State = ();
+    async fn run(self, _ctx: Context, (): &()) -> Result<Done, JobError> {
+        Ok(Done::default())
+    }
+}
+
 /// An operators' listener over a store and a database of its own.
 struct House {
     clock: Clock,
@@ -107,6 +123,7 @@ impl House {
 
         let mut kinds = Registry::new();
         kinds.register::<Echo>(Arc::new(())).unwrap();
+        kinds.register::<Loose>(Arc::new(())).unwrap();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
         let fanout = FanoutState::new(db.clone(), to_loopback(), clock.clone(), entropy.clone()).unwrap();
         let fanout = Arc::new(fanout);

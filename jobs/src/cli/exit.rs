@@ -82,14 +82,19 @@ pub fn conclude<E: Into<anyhow::Error>>(result: Result<ExitCode, E>) -> ExitCode
         Ok(code) => return code,
         Err(error) => error.into(),
     };
-    let exit = error.downcast_ref::<Failure>().map_or_else(|| exit_of_other(&error), Failure::exit);
+    let failure = error.downcast_ref::<Failure>();
+    let exit = failure.map_or_else(|| exit_of_other(&error), Failure::exit);
     // A reader that went away (`tidemill jobs list | head`) has had what it wanted.
-    if let Some(Failure::Output(io)) = error.downcast_ref::<Failure>()
+    if let Some(Failure::Output(io)) = failure
         && io.kind() == std::io::ErrorKind::BrokenPipe
     {
         return Exit::Done.into();
     }
-    eprintln!("error: {error:#}");
+    // A failure's own words hold those of its causes already.
+    match failure {
+        Some(failure) => eprintln!("error: {failure}"),
+        None => eprintln!("error: {error:#}"),
+    }
     exit.into()
 }
 

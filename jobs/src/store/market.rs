@@ -3,6 +3,8 @@
 //! A batch and the ETag it came with are kept in one transaction, and [`known_etag`] gives an ETag only while the rows
 //! it stands for are still there; so "not modified" never refers to data that is gone.
 
+mod rows;
+
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -11,7 +13,9 @@ use tidemill::clock::Timestamp;
 use tidemill::data::Database;
 use tidemill::{on_pool, on_tx};
 
-use super::{at, decimal_column};
+use super::at;
+
+pub use rows::prune;
 
 /// Readings are kept for so long.
 pub const KEEP: Duration = Duration::from_secs(48 * 3600);
@@ -109,7 +113,7 @@ pub async fn save(
 ) -> Result<(), sqlx::Error> {
     let mut tx = db.begin().await?;
     for reading in readings {
-        upsert(&mut tx, reading).await?;
+        rows::upsert(&mut tx, reading).await?;
     }
     let done = on_tx!(&mut tx, conn => {
         sqlx::query(
@@ -132,37 +136,6 @@ pub async fn save(
         return Err(sqlx::Error::RowNotFound);
     }
     tx.commit().await
-}
-
-async fn upsert(tx: &mut tidemill::data::Tx, r: &Reading) -> Result<(), sqlx::Error> {
-    let text = |d: Option<Decimal>| d.map(|d| d.normalize().to_string());
-    let done = on_tx!(tx, conn => {
-        sqlx::query(
-            "insert into market_data
-                 (platform, region, gpu_model, observed_at, rented, available, total,
-                  utilization, price, price_p10, price_p90)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-             on conflict (platform, region, gpu_model, observed_at) do update set
-                 rented = excluded.rented, available = excluded.available, total = excluded.total,
-                 utilization = excluded.utilization, price = excluded.price,
-                 price_p10 = excluded.price_p10, price_p90 = excluded.price_p90",
-        )
-        .bind(&r.platform)
-        .bind(&r.region)
-        .bind(&r.gpu_model)
-        .bind(r.observed_at.as_ms())
-        .bind(i64::from(r.rented))
-        .bind(i64::from(r.available))
-        .bind(i64::from(r.total))
-        .bind(text(r.utilization))
-        .bind(text(r.price))
-        .bind(text(r.price_p10))
-        .bind(text(r.price_p90))
-        .execute(conn)
-        .await?
-        .rows_affected()
-    });
-    if done == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
 /// The source said that nothing has changed. False: nothing was ever saved from it.
@@ -256,69 +229,6 @@ pub async fn latest(db: &Database, source: &str, now: Timestamp) -> Result<Lates
     if age > SERVE_AT_MOST {
         return Err(NoData::TooOld { source_name: source.to_owned(), age });
     }
-    let readings = readings_at(db, source, observed_at).await?;
+    let readings = rows::readings_at(db, source, observed_at).await?;
     Ok(Latest { readings, observed_at, stale: age > FRESH_FOR || fresh.failing_since.is_some() })
-}
-
-async fn readings_at(db: &Database, source: &str, observed_at: Timestamp) -> Result<Vec<Reading>, sqlx::Error> {
-    #[derive(sqlx::FromRow)]
-    struct Row {
-        platform: String,
-        region: String,
-        gpu_model: String,
-        rented: i64,
-        available: i64,
-        total: i64,
-        utilization: Option<String>,
-        price: Option<String>,
-        price_p10: Option<String>,
-        price_p90: Option<String>,
-    }
-    let rows: Vec<Row> = on_pool!(db.read(), pool => {
-        sqlx::query_as(
-            "select platform, region, gpu_model, rented, available, total,
-                    utilization, price, price_p10, price_p90
-             from market_data where platform = $1 and observed_at = $2 order by region, gpu_model",
-        )
-        .bind(source)
-        .bind(observed_at.as_ms())
-        .fetch_all(pool)
-        .await?
-    });
-    let count = |n: i64| u32::try_from(n).map_err(|e| super::unreadable("market_data.total", e));
-    let read = |r: Row| {
-        Ok(Reading {
-            platform: r.platform,
-            region: r.region,
-            gpu_model: r.gpu_model,
-            observed_at,
-            rented: count(r.rented)?,
-            available: count(r.available)?,
-            total: count(r.total)?,
-            utilization: decimal_column("market_data.utilization", r.utilization)?,
-            price: decimal_column("market_data.price", r.price)?,
-            price_p10: decimal_column("market_data.price_p10", r.price_p10)?,
-            price_p90: decimal_column("market_data.price_p90", r.price_p90)?,
-        })
-    };
-    rows.into_iter().map(read).collect()
-}
-
-/// Takes away up to `limit` readings from before `before`; how many it was.
-///
-/// # Errors
-/// When the database did not do it.
-pub async fn prune(db: &Database, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {
-    on_pool!(db.write(), pool => {
-        sqlx::query(
-            "delete from market_data where (platform, region, gpu_model, observed_at) in
-                 (select platform, region, gpu_model, observed_at from market_data
-                  where observed_at < $1 order by observed_at limit $2)",
-        )
-        .bind(before.as_ms())
-        .bind(i64::from(limit))
-        .execute(pool)
-        .await
-        .map(|done| done.rows_affected())
-    })
 }

@@ -48,7 +48,7 @@ fn with(extra: Value) -> Value {
 }
 
 fn cases() -> Vec<Case> {
-    let deep = format!(r#"{{"kind":"test.echo","payload":{}1{}}}"#, "[".repeat(400), "]".repeat(400));
+    let deep = format!(r#"{{"kind":"test.loose","payload":{{"skipped":{}1{}}}}}"#, "[".repeat(400), "]".repeat(400));
     vec![
         order("malformed JSON", r#"{"kind": "test.echo""#, 400, ["", "", ""]),
         order("no JSON at all", "hello", 400, ["", "", ""]),
@@ -64,7 +64,7 @@ fn cases() -> Vec<Case> {
             413,
             ["payload", "20", "1024"],
         ),
-        order("payload nested too deep", deep, 422, ["payload", "", ""]),
+        order("payload nested too deep", deep, 422, ["payload", "", "test.loose"]),
         order("unknown field", with(json!({ "epoch": 7 })), 422, ["epoch", "", "kind"]),
         order("unknown queue", with(json!({ "queue": "repots" })), 422, ["queue", "repots", "reports"]),
         order("a queue's name that is none", with(json!({ "queue": "No!" })), 422, ["queue", "No!", "a-z"]),

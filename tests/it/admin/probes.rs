@@ -81,3 +81,22 @@ async fn a_scrape_shows_the_stores_counters_of_this_moment() {
     let scrape = house.ask_as(&house.viewer, "GET", "/metrics", None).await;
     assert!(scrape.text.contains(r#"tidemill_auth_refused_total{reason="wrong_key"} 1"#), "{}", scrape.text);
 }
+
+#[tokio::test]
+async fn behind_the_real_listener_the_peers_address_is_known() {
+    let house = House::new().await;
+    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/api/v1/queues/reports/pause", tcp.local_addr().unwrap());
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let limits = tidemill::listener::ListenerLimits { name: "operators", ..Default::default() };
+    let serving = tidemill::listener::serve(tcp, house.router.clone(), limits, shutdown.clone());
+    let asking = async {
+        let client = tidemill::outbound::client(std::time::Duration::from_secs(10)).unwrap();
+        let request = client.post(url).bearer_auth(&house.operator);
+        assert_eq!(request.send().await.unwrap().status().as_u16(), 200);
+        shutdown.cancel();
+    };
+    tokio::join!(serving, asking);
+    let row = house.ask("GET", "/api/v1/audit", None).await.json()["items"][0].clone();
+    assert_eq!((&row["source"], &row["action"]), (&json!("127.0.0.1"), &json!("queue.pause")));
+}

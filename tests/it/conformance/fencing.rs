@@ -117,6 +117,45 @@ pub(crate) async fn the_own_lease_of_an_earlier_attempt_is_stale_too(rig: &mut R
     rig.settle(again, complete()).await;
 }
 
+pub(crate) async fn a_job_its_own_worker_has_claimed_again_refuses_the_overrun_attempt(rig: &mut Rig) {
+    let mut spec = job();
+    spec.timeout = MS;
+    for verdict in verdicts(rig) {
+        let (worker, overrun) = rig.running(spec.clone()).await;
+        let id = id_of(&overrun);
+        while rig.rescue().await.to_ready == 0 {
+            rig.clock.advance(LEASE / 2);
+            rig.beat(worker).await.expect("beat");
+        }
+        let again = rig.claim_one(worker).await;
+        assert_eq!(id_of(&again), id);
+        let before = rig.bytes(id).await;
+        assert_eq!(rig.settle(overrun, verdict).await, Settled::LeaseLost, "the holder is right, the epoch is not");
+        assert_eq!(rig.bytes(id).await, before);
+        rig.settle(again, complete()).await;
+        rig.store.sign_off(worker).await.expect("sign off");
+    }
+}
+
+pub(crate) async fn a_dead_worker_settles_nothing_though_its_job_waits_for_the_next_round(rig: &mut Rig) {
+    for _ in 0..2 {
+        rig.put(job()).await;
+    }
+    let worker = rig.worker().await;
+    let held = rig.claim(worker, 2).await;
+    rig.clock.advance(LEASE * 2);
+    assert!(rig.store.rescue(1).await.expect("rescue").more);
+    for stale in held {
+        let id = id_of(&stale);
+        let (before, told) = (rig.bytes(id).await, Progress { percent: 1, note: String::new() });
+        assert!(!rig.store.progress(token_of(&stale), told).await.expect("progress"));
+        assert!(!rig.store.log(token_of(&stale), vec!["late".into()]).await.expect("log"));
+        assert_eq!(rig.settle(stale, complete()).await, Settled::LeaseLost);
+        assert_eq!(rig.bytes(id).await, before);
+    }
+    assert_eq!(rig.rescue().await.to_ready, 1);
+}
+
 pub(crate) async fn in_a_mixed_batch_the_good_are_settled_and_the_stale_refused_in_order(rig: &mut Rig) {
     let (stale, live) = zombie(rig).await;
     let zombie = id_of(&live);

@@ -41,6 +41,18 @@ pub(crate) async fn a_list_is_filtered(rig: &mut Rig) {
     assert_eq!(ids(rig, all).await, [b]);
 }
 
+pub(crate) async fn a_filter_that_matches_little_still_reaches_the_end(rig: &mut Rig) {
+    let oldest = rig.put(job().tenant("rare")).await;
+    for _ in 0..5 {
+        rig.store.enqueue((0..900).map(|_| rig.new_job(job())).collect()).await.expect("enqueue");
+    }
+    let newest = rig.put(job().tenant("rare")).await;
+    let rare = ListQuery { tenant: Some("rare".into()), ..first(10) };
+    assert_eq!(ids(rig, rare.clone()).await, [newest, oldest]);
+    let ready = ListQuery { state: Some(JobState::Ready), ..rare };
+    assert_eq!(ids(rig, ready).await, [oldest, newest]);
+}
+
 pub(crate) async fn a_list_of_an_unknown_queue_says_so(rig: &mut Rig) {
     for state in [None, Some(JobState::Dead)] {
         let page = rig.store.list(ListQuery { queue: Some(named("nowhere")), state, ..first(2) }).await;

@@ -101,6 +101,8 @@ macro_rules! conformance {
                 a_stale_log_line_is_refused_and_changes_no_byte
                 the_same_settlement_again_is_refused
                 the_own_lease_of_an_earlier_attempt_is_stale_too
+                a_job_its_own_worker_has_claimed_again_refuses_the_overrun_attempt
+                a_dead_worker_settles_nothing_though_its_job_waits_for_the_next_round
                 in_a_mixed_batch_the_good_are_settled_and_the_stale_refused_in_order
                 a_deleted_jobs_lease_is_stale
                 a_revived_job_refuses_its_first_holder
@@ -154,6 +156,7 @@ macro_rules! conformance {
             }
             rules! { $make, listing:
                 a_list_is_filtered
+                a_filter_that_matches_little_still_reaches_the_end
                 a_list_of_an_unknown_queue_says_so
                 each_state_is_listed_in_the_order_that_suits_it
                 readers_that_go_away_take_no_place_with_them

@@ -20,6 +20,9 @@ const STANDARD_TIME: i64 = 1_614_265_330;
 const STANDARD_BODY: &str = r#"{"test": 2432232314}"#;
 const STANDARD_V1: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
+/// The event's id and type, or why not.
+type Verdict = Result<(String, String), VerifyError>;
+
 /// One attempt to get in: headers, body, and the second it comes in.
 struct Try {
     headers: Vec<(&'static str, String)>,
@@ -28,7 +31,7 @@ struct Try {
 }
 
 impl Try {
-    fn verdict(&self, source: &Source) -> Result<(String, String), VerifyError> {
+    fn verdict(&self, source: &Source) -> Verdict {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
@@ -41,7 +44,7 @@ impl Try {
     }
 }
 
-fn accepted(id: &str, event_type: &str) -> Result<(String, String), VerifyError> {
+fn accepted(id: &str, event_type: &str) -> Verdict {
     Ok((id.to_owned(), event_type.to_owned()))
 }
 
@@ -113,8 +116,7 @@ fn a_stripe_header_is_accepted_only_with_a_whole_v1_of_this_body_in_its_own_form
     let (good, short) = (format!("v1={STRIPE_V1}"), &STRIPE_V1[..63]);
     let flipped = STRIPE_V1.replacen('f', "e", 1);
     let ok = || accepted("evt_123", "invoiceitem.created");
-    type Case = (String, Result<(String, String), VerifyError>);
-    let cases: Vec<Case> = vec![
+    let cases: Vec<(String, Verdict)> = vec![
         (format!("{t},{good}"), ok()),
         (format!("{good},{t}"), ok()),
         (format!("{t}, {good}"), ok()),

@@ -24,7 +24,7 @@ const DRIBBLE: Duration = Duration::from_millis(500);
 const COME_BACK: Duration = Duration::from_secs(2);
 /// So long until all of them have come for the first time.
 const GATHERING: Duration = Duration::from_secs(2);
-const SIEGE: Duration = Duration::from_secs(5);
+const SIEGE: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Copy)]
 enum Attack {
@@ -99,7 +99,11 @@ async fn so_they_do_when_there_is_room_for_a_quarter_of_them() {
     siege(Rig::with_connections(512).await).await;
 }
 
+/// Two sieges at once would measure each other.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 async fn siege(rig: Rig) {
+    let _alone = ONE_AT_A_TIME.lock().await;
     allow_many_files();
     let rig = Arc::new(rig);
     send_events(&rig, "warm").await;
@@ -127,7 +131,7 @@ async fn siege(rig: Rig) {
     let (count, under_siege) = (took.len(), p99(took));
     eprintln!("p99 of {count} requests under siege {under_siege:?}, calm {calm:?}");
     // Generous: both ends, the attackers and whatever else the machine does share its cores.
-    let bound = calm * 10 + Duration::from_millis(250);
+    let bound = calm * 10 + Duration::from_millis(500);
     assert!(under_siege <= bound, "p99 {under_siege:?} under siege, {calm:?} before");
 }
 

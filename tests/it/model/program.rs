@@ -88,6 +88,8 @@ pub(crate) enum Step {
     Advance {
         ms: i64,
     },
+    /// Time passes and whoever has not crashed beats all the while, so that jobs meet their deadline in living hands.
+    Overrun,
     Reopen,
 }
 
@@ -140,14 +142,26 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Pause),
         3 => Just(Step::Resume),
         12 => clock.prop_map(|ms| Step::Advance { ms }),
+        2 => Just(Step::Overrun),
         1 => Just(Step::Reopen),
     ]
 }
 
-/// A program of up to forty steps; it begins with a worker and some jobs, or most steps would have nothing to do.
+/// Steps that chance alone would rarely bring together: everybody dies, or every job overruns; then all of it is
+/// taken back and claimed again.
+fn burst() -> impl Strategy<Value = Vec<Step>> {
+    let claim = || Step::Claim { worker: 0, n: 4 };
+    prop_oneof![
+        40 => step().prop_map(|step| vec![step]),
+        2 => Just(vec![Step::Advance { ms: 2 * LEASE_MS }, Step::Rescue, Step::Start, claim()]),
+        1 => Just(vec![Step::Overrun, Step::Rescue, claim()]),
+    ]
+}
+
+/// A program of about thirty steps; it begins with a worker and some jobs, or most steps would have nothing to do.
 pub(crate) fn program() -> impl Strategy<Value = Vec<Step>> {
-    (vec(new_one(), 1..4), vec(step(), 20..40)).prop_map(|(jobs, steps)| {
+    (vec(new_one(), 1..4), vec(burst(), 18..36)).prop_map(|(jobs, bursts)| {
         let begin = std::iter::once(Step::Start).chain(jobs.into_iter().map(Step::Enqueue));
-        begin.chain(steps).collect()
+        begin.chain(bursts.into_iter().flatten()).collect()
     })
 }
