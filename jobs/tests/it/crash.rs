@@ -91,12 +91,6 @@ async fn no_webhook_is_lost_and_none_finishes_twice_through_thirty_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the same for longer; by hand"]
-async fn no_webhook_is_lost_and_none_finishes_twice_through_sixty_kills() {
-    killed_under_load("sixty kills", 2 * KILLS).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_the_shipped_settings_a_killed_workers_jobs_run_again_within_ten_seconds() {
     let seed = seed();
     let entropy = Entropy::seeded(seed);
