@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tidemill::clock::Clock;
+use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, ConfigError};
 use tidemill::ingress::Sources;
-use tidemill::outbound;
+use tidemill::{fanout, outbound};
 use url::Url;
 
 use crate::commands::{Connection, Setting};
 use crate::config::IntegrationsConfig;
-use crate::wiring::{open_database, open_store};
+use crate::wiring::{Wiring, open_database, open_store};
 
 /// Variables that hold secrets or switch integrations on; shown as set or not set.
 const VARIABLES: [&str; 7] = [
@@ -72,10 +72,18 @@ pub fn connections<'a>(config: &'a Config, lookup: &'a (dyn Fn(&str) -> Option<S
         let names: Vec<&str> = sources.names().collect();
         Ok(if names.is_empty() { "none: no sender is configured".to_owned() } else { names.join(", ") })
     };
+    let declared = async move {
+        let wiring = Wiring::open(config, lookup, Clock::system(), Entropy::system()).await?;
+        let endpoints = fanout::check_declared(&wiring.fanout, lookup)?;
+        let schedules = wiring.scheduler.declared();
+        wiring.close().await;
+        Ok(format!("{schedules} schedules, {endpoints} endpoints"))
+    };
     let mut connections = vec![
         Connection::new("queue store", store),
         Connection::new("database", database),
         Connection::new("webhook sources", sources),
+        Connection::new("declared", declared),
     ];
     match IntegrationsConfig::read(&|name| lookup(name)) {
         Err(error) => connections.push(Connection::new("integrations", async move { Err(error.into()) })),

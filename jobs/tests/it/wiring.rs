@@ -1,18 +1,33 @@
-//! What opening the parts does to stores that somebody else runs on: nothing.
+//! What opening the parts does to stores that somebody else runs on: nothing. And what `check` learns by it.
 
 use std::path::Path;
 
+use clap::Parser;
+use serde_json::Value;
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::Config;
 use tidemill::config::fanout::EndpointConfig;
+use tidemill::config::schedules::PlanText;
 use tidemill::fanout::PageRequest;
 use tidemill::fanout::endpoints::{self, EndpointState};
+use tidemill_jobs::commands::Check;
+use tidemill_jobs::inspection::connections;
 use tidemill_jobs::wiring::Wiring;
 
 const SECRET: &str = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
 
 fn config(folder: &Path) -> Config {
     Config { data_dir: folder.to_owned(), ..Config::default() }.complete().unwrap()
+}
+
+fn acme() -> EndpointConfig {
+    EndpointConfig {
+        tenant: "acme".into(),
+        url: "https://example.com/hooks".into(),
+        event_types: vec!["*".into()],
+        secret_env: "ACME_SECRET".into(),
+        description: String::new(),
+    }
 }
 
 async fn open(config: &Config) -> Wiring {
@@ -29,13 +44,7 @@ async fn states(wiring: &Wiring) -> Vec<EndpointState> {
 async fn a_command_with_another_configuration_leaves_the_services_queues_and_endpoints_alone() {
     let folder = tempfile::tempdir().unwrap();
     let mut served = config(folder.path());
-    served.fanout.endpoints = vec![EndpointConfig {
-        tenant: "acme".into(),
-        url: "https://example.com/hooks".into(),
-        event_types: vec!["*".into()],
-        secret_env: "ACME_SECRET".into(),
-        description: String::new(),
-    }];
+    served.fanout.endpoints = vec![acme()];
     let service = open(&served).await;
     assert!(service.store.counts().await.unwrap().queues.is_empty(), "only `declare` makes queues known");
     service.declare(&served, &|name| (name == "ACME_SECRET").then(|| SECRET.to_owned())).await.unwrap();
@@ -50,4 +59,38 @@ async fn a_command_with_another_configuration_leaves_the_services_queues_and_end
     let restarted = open(&config(folder.path())).await;
     restarted.declare(&config(folder.path()), &|_| None).await.unwrap();
     assert_eq!(states(&restarted).await, [EndpointState::Disabled], "a service says what counts from now on");
+}
+
+#[derive(Parser)]
+struct Checked {
+    #[command(flatten)]
+    check: Check,
+}
+
+/// What `tidemill check` says of the part named `declared`.
+async fn check(config: &Config) -> Value {
+    let lookup = |name: &str| (name == "GPU_MARKET_URL").then(|| "off".to_owned());
+    let command = Checked::try_parse_from(["check", "--json"]).unwrap().check;
+    let mut out = Vec::new();
+    command.run(Vec::new(), connections(config, &lookup), Timestamp::from_ms(0), &mut out).await.unwrap();
+    let said: Value = serde_json::from_slice(&out).unwrap();
+    let all = said["connections"].as_array().unwrap();
+    all.iter().find(|one| one["name"] == "declared").unwrap().clone()
+}
+
+#[tokio::test]
+async fn check_finds_what_serve_would_refuse_to_start_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = check(&config(folder.path())).await;
+    assert_eq!(good["ok"], true, "{good}");
+
+    let mut wrong = config(folder.path());
+    wrong.schedules.0.insert("maintenance.prune".into(), PlanText { cron: Some("x".into()), ..PlanText::default() });
+    let said = check(&wrong).await;
+    assert!(said["ok"] == false && said["says"].as_str().unwrap().contains("maintenance.prune"), "{said}");
+
+    let mut wrong = config(folder.path());
+    wrong.fanout.endpoints = vec![acme()];
+    let said = check(&wrong).await;
+    assert!(said["ok"] == false && said["says"].as_str().unwrap().contains("ACME_SECRET"), "{said}");
 }
