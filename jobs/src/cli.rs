@@ -21,13 +21,13 @@ pub struct Common {
     #[arg(long, global = true)]
     pub json: bool,
     /// Your name, as the audit log shall show it
-    #[arg(long = "as", value_name = "NAME", env = "USER", hide_env_values = true, default_value = "", global = true)]
-    pub person: String,
+    #[arg(long = "as", value_name = "NAME", env = "USER", hide_env_values = true, global = true)]
+    pub person: Option<String>,
 }
 
 impl Common {
     /// The right of whoever can open the store's files.
     pub fn may(&self) -> May<Admin> {
-        May::local(if self.person.is_empty() { "unknown" } else { &self.person })
+        May::local(self.person.as_deref().filter(|name| !name.is_empty()).unwrap_or("unknown"))
     }
 }

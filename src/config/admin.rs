@@ -10,7 +10,7 @@ use super::ingress::LimitsConfig;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Where it listens; `127.0.0.1:8081`. Every route but `/health` needs a key, on loopback too.
+    /// Where it listens; `127.0.0.1:8081`. Every route but `/health` and `/ready` needs a key, on loopback too.
     pub listen: SocketAddr,
     /// What it puts up with.
     pub limits: LimitsConfig,

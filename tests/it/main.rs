@@ -8,4 +8,5 @@ mod ingress;
 mod model;
 mod schedule;
 mod sqlite;
+mod tidy;
 mod worker;

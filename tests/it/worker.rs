@@ -1,5 +1,6 @@
 //! The worker over the embedded store: real pools, real heartbeats, real time where leases are real.
 
+mod backlog;
 mod handlers;
 mod lives;
 mod outcomes;

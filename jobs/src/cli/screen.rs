@@ -35,6 +35,7 @@ pub enum Align {
 pub struct Table {
     columns: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
+    cell_max: usize,
 }
 
 impl<'a> Screen<'a> {
@@ -94,12 +95,19 @@ impl std::fmt::Debug for Screen<'_> {
 impl Table {
     /// An empty table with these headings.
     pub fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self { columns: columns.to_vec(), rows: Vec::new(), cell_max: CELL_MAX }
+    }
+
+    /// Cuts no cell, however long its text.
+    #[must_use]
+    pub fn uncut(mut self) -> Self {
+        self.cell_max = usize::MAX;
+        self
     }
 
     /// One more row; cells that are missing stay empty.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| cut(&tame(&cell))).collect());
+        self.rows.push(cells.into_iter().map(|cell| cut(&tame(&cell), self.cell_max)).collect());
     }
 
     fn render(&self) -> String {
@@ -144,8 +152,8 @@ fn tame(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(CELL_MAX) {
+fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }

@@ -18,7 +18,7 @@ const MAX_READ: u64 = 4 * 1024 * 1024;
 #[command(after_help = format!("\
 Examples:
   tidemill enqueue market.poll
-  tidemill enqueue accounts.sync --payload '{{\"item\": \"item_1\"}}' --delay 30s --unique accounts.sync:item_1
+  tidemill enqueue accounts.sync --payload '{{\"item\": \"item_1\"}}' --delay 30s
   jq -c .request case.json | tidemill enqueue reconcile.stripe --payload -
 
 The job is durable when the command ends; a running worker takes it up at once.

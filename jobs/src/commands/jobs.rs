@@ -19,7 +19,7 @@ use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Screen, Table};
 Examples:
   tidemill jobs list --state dead
   tidemill jobs show 0198c5b2-7f00-7000-8000-000000000000
-  tidemill jobs retry $(tidemill jobs list --state dead --kind stripe.event --json | jq -r '.items[].id')
+  tidemill jobs list --state dead --json | jq -r '.items[].id' | xargs tidemill jobs retry
 
 {EXIT_CODES}"))]
 pub struct Jobs {

@@ -21,7 +21,7 @@ use tidemill::clock::{Clock, Timestamp};
 use super::server::{Fake, FakeError};
 use super::trouble::{Moods, meet};
 
-/// So many of the last deliveries are kept; all are counted.
+/// So many of the last deliveries are kept, if [`Receiver::keep`] says nothing else; all are counted.
 const KEEP: usize = 10_000;
 const TOLERANCE: Duration = Duration::from_secs(300);
 
@@ -37,8 +37,10 @@ pub struct Receiver {
 #[derive(Debug, Default)]
 struct Inner {
     secrets: Vec<String>,
+    keep: usize,
     ids: HashSet<String>,
     deliveries: VecDeque<Delivery>,
+    repeats: VecDeque<Delivery>,
     counts: Counts,
 }
 
@@ -71,7 +73,8 @@ pub struct Counts {
 /// # Errors
 /// When the port can't be had.
 pub async fn start(port: u16, clock: Clock) -> Result<Fake<Receiver>, FakeError> {
-    let receiver = Receiver { inner: Arc::default(), clock, moods: Moods::default() };
+    let inner = Inner { keep: KEEP, ..Inner::default() };
+    let receiver = Receiver { inner: Arc::new(Mutex::new(inner)), clock, moods: Moods::default() };
     let router = Router::new()
         .route("/hooks", post(receive))
         .with_state(receiver.clone())
@@ -85,6 +88,11 @@ impl Receiver {
         self.with(|r| r.secrets.push(secret.to_owned()));
     }
 
+    /// Keeps so many of the last deliveries, and of the last repeats.
+    pub fn keep(&self, n: usize) {
+        self.with(|r| r.keep = n);
+    }
+
     /// How many deliveries ended how.
     pub fn counts(&self) -> Counts {
         self.with(|r| r.counts)
@@ -93,6 +101,11 @@ impl Receiver {
     /// The last accepted deliveries, oldest first, each id once.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.with(|r| r.deliveries.iter().cloned().collect())
+    }
+
+    /// The last deliveries whose id had been accepted before, oldest first.
+    pub fn repeats(&self) -> Vec<Delivery> {
+        self.with(|r| r.repeats.iter().cloned().collect())
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
@@ -107,16 +120,21 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
             r.counts.refused += 1;
             return StatusCode::UNAUTHORIZED;
         };
-        if r.ids.contains(&id) {
+        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let event_type = body["type"].as_str().unwrap_or_default().to_owned();
+        let delivery = Delivery { id, event_type, body, at: now };
+        if r.ids.contains(&delivery.id) {
             r.counts.repeated += 1;
+            r.repeats.push_back(delivery);
+            if r.repeats.len() > r.keep {
+                r.repeats.pop_front();
+            }
             return StatusCode::OK;
         }
         r.counts.accepted += 1;
-        r.ids.insert(id.clone());
-        let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let event_type = body["type"].as_str().unwrap_or_default().to_owned();
-        r.deliveries.push_back(Delivery { id, event_type, body, at: now });
-        if r.deliveries.len() > KEEP
+        r.ids.insert(delivery.id.clone());
+        r.deliveries.push_back(delivery);
+        if r.deliveries.len() > r.keep
             && let Some(oldest) = r.deliveries.pop_front()
         {
             r.ids.remove(&oldest.id);

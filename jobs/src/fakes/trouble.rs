@@ -27,8 +27,10 @@ pub enum Trouble {
     Status(u16),
     /// Likewise, with a header of this name and value.
     StatusWith(u16, &'static str, &'static str),
-    /// The right answer, this much later.
+    /// The right answer, this much later; who hangs up before has not been heard.
     Slow(Duration),
+    /// Heard at once and answered rightly, but this much later: who hangs up before has been heard all the same.
+    Late(Duration),
     /// The first half of the right answer, as if it were all.
     Garbled,
     /// The connection breaks in the middle of the right answer.
@@ -120,6 +122,11 @@ pub(super) async fn meet(State(moods): State<Moods>, request: Request, next: Nex
         Trouble::Slow(delay) => {
             tokio::time::sleep(delay).await;
             next.run(request).await
+        }
+        Trouble::Late(delay) => {
+            let answer = next.run(request).await;
+            tokio::time::sleep(delay).await;
+            answer
         }
         Trouble::Garbled => half(next.run(request).await, false).await,
         Trouble::Truncated => half(next.run(request).await, true).await,

@@ -3,6 +3,7 @@
 
 mod accounts_sync;
 mod cli;
+mod crash;
 mod fakes;
 mod gpu_market;
 mod maintenance_prune;

@@ -12,9 +12,7 @@ use super::{House, key};
 
 /// A request that each route answers without a server error, and the same for every role.
 fn samples() -> BTreeMap<(&'static str, &'static str), (&'static str, Option<Value>)> {
-    const ID: &str = "0198c5b2-7f00-7000-8000-000000000000";
     const JOB: &str = "/api/v1/jobs/0198c5b2-7f00-7000-8000-000000000000";
-    assert!(JOB.ends_with(ID));
     BTreeMap::from([
         (("GET", "/health"), ("/health", None)),
         (("GET", "/ready"), ("/ready", None)),

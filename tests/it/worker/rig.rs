@@ -47,7 +47,12 @@ impl Rig {
     }
 
     pub(super) async fn worker(&self) -> Worker {
-        let pools = BTreeMap::from([("fast".parse().unwrap(), 8), ("slow".parse().unwrap(), 2)]);
+        self.worker_of(8).await
+    }
+
+    /// A worker with so many places for the fast queue.
+    pub(super) async fn worker_of(&self, places: usize) -> Worker {
+        let pools = BTreeMap::from([("fast".parse().unwrap(), places), ("slow".parse().unwrap(), 2)]);
         let options = WorkerOptions { pools, label: "test".into(), lease: self.lease, beat_every: self.lease / 4 };
         let entropy = Entropy::seeded(self.entropy.below(u64::MAX));
         Worker::start(self.queue.clone(), Arc::clone(&self.registry), Clock::system(), entropy, options).await.unwrap()
