@@ -67,7 +67,7 @@ impl Wiring {
         let mut registry = Registry::new();
         handlers::register(&mut registry, &app)?;
         fanout::register(&mut registry, Arc::clone(&fanout))?;
-        let declared = schedule::configured(schedules::schedules(&app)?, &config.schedules)?;
+        let declared = schedule::configured(schedules::schedules(&app)?, &schedules::plans(&config.schedules, &app))?;
         let scheduler = Scheduler::new(queue.clone(), declared, clock.clone(), entropy.clone())?;
         Ok(Self { store, db, queue, registry: Arc::new(registry), app, fanout, scheduler, clock, entropy })
     }

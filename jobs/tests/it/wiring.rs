@@ -94,3 +94,16 @@ async fn check_finds_what_serve_would_refuse_to_start_with() {
     let said = check(&wrong).await;
     assert!(said["ok"] == false && said["says"].as_str().unwrap().contains("ACME_SECRET"), "{said}");
 }
+
+#[tokio::test]
+async fn a_plan_for_a_schedule_whose_integration_is_off_keeps_nobody_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hourly = config(folder.path());
+    hourly.schedules.0.insert("reconcile.stripe".into(), PlanText { every: Some("1h".into()), ..PlanText::default() });
+    // No `STRIPE_SECRET_KEY`: an operator's shell, or Stripe switched off for a while.
+    assert_eq!(open(&hourly).await.scheduler.declared(), 2);
+    hourly.schedules.0.insert("reconcile.strip".into(), PlanText::default());
+    let clock = Clock::manual(Timestamp::from_ms(0));
+    let refused = Wiring::open(&hourly, &|_| None, clock, Entropy::seeded(5)).await.unwrap_err();
+    assert!(refused.to_string().contains("reconcile.strip`"), "{refused}");
+}
