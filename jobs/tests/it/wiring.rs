@@ -107,3 +107,10 @@ async fn a_plan_for_a_schedule_whose_integration_is_off_keeps_nobody_out() {
     let refused = Wiring::open(&hourly, &|_| None, clock, Entropy::seeded(5)).await.unwrap_err();
     assert!(refused.to_string().contains("reconcile.strip`"), "{refused}");
 }
+
+#[tokio::test]
+async fn processes_that_start_together_on_an_empty_folder_all_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    tokio::join!(open(&config), open(&config), open(&config), open(&config));
+}
