@@ -174,6 +174,23 @@ impl Database {
     /// # Errors
     /// When a migration fails; those before it stay.
     pub async fn migrate(&self, application: Option<Migrator>) -> Result<(), DataError> {
+        let _alone = self.alone().await?;
+        self.bring_up(application).await
+    }
+
+    /// SQLite has no lock over several migrations: processes that start together on an empty folder take turns by a file.
+    async fn alone(&self) -> Result<std::fs::File, DataError> {
+        let path = format!("{}.lock", self.place);
+        let locked = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::create(path)?;
+            file.lock()?;
+            Ok(file)
+        });
+        let locked = locked.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        locked.map_err(|e| DataError::Sql { place: self.place.clone(), source: e.into() })
+    }
+
+    async fn bring_up(&self, application: Option<Migrator>) -> Result<(), DataError> {
         for mut migrator in std::iter::once(engine_migrations()).chain(application) {
             // Engine and application keep their versions in one table; each ignores the other's.
             migrator.set_ignore_missing(true);
@@ -190,11 +207,19 @@ impl Database {
     /// # Errors
     /// [`DataError::TooOld`] when a migration is missing.
     pub async fn check_schema(&self, application: Option<Migrator>) -> Result<(), DataError> {
-        let applied = self.applied().await?;
-        if applied.is_empty() {
-            return self.migrate(application).await;
+        let engine = engine_migrations();
+        let all = || std::iter::once(&engine).chain(&application);
+        let mut applied = self.applied().await?;
+        let mut _alone = None;
+        if all().any(|migrator| migrator.iter().any(|m| !applied.contains(&m.version))) {
+            // Another process may be making them in this moment.
+            _alone = Some(self.alone().await?);
+            applied = self.applied().await?;
         }
-        for migrator in std::iter::once(engine_migrations()).chain(application) {
+        if applied.is_empty() {
+            return self.bring_up(application).await;
+        }
+        for migrator in all() {
             let missing = migrator.iter().find(|m| !applied.contains(&m.version));
             if let Some(missing) = missing {
                 let found = applied.iter().copied().filter(|v| *v < missing.version).max().unwrap_or(0);

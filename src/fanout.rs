@@ -33,7 +33,7 @@ mod prune;
 mod signature;
 
 pub use address::is_public;
-pub use declare::{DeclareError, declare};
+pub use declare::{DeclareError, check_declared, declare};
 pub use deliver::{Deliver, Turn, deliver};
 pub use event::{Event, InvalidEvent};
 pub use fan_out::fan_out;

@@ -1,17 +1,19 @@
 //! What `tidemill check` looks at: every resolved setting, and everything outside that can be asked for a sign of life.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidemill::clock::Clock;
+use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, ConfigError};
 use tidemill::ingress::Sources;
-use tidemill::outbound;
+use tidemill::{fanout, outbound};
+use tokio::sync::Mutex;
 use url::Url;
 
 use crate::commands::{Connection, Setting};
 use crate::config::IntegrationsConfig;
-use crate::wiring::{open_database, open_store};
+use crate::wiring::{Wiring, open_database, open_store};
 
 /// Variables that hold secrets or switch integrations on; shown as set or not set.
 const VARIABLES: [&str; 7] = [
@@ -60,7 +62,11 @@ pub fn connections<'a>(config: &'a Config, lookup: &'a (dyn Fn(&str) -> Option<S
         let health = open_store(config, Clock::system()).await?.health().await?;
         Ok(health.promise)
     };
+    // On a fresh folder each of the two makes the tables; side by side one would find them half made.
+    let turn = Arc::new(Mutex::new(()));
+    let (databases_turn, declareds_turn) = (Arc::clone(&turn), turn);
     let database = async move {
+        let _turn = databases_turn.lock().await;
         let path = config.database_path()?;
         let db = open_database(&path).await?;
         db.check_schema(Some(crate::store::migrations())).await?;
@@ -72,10 +78,19 @@ pub fn connections<'a>(config: &'a Config, lookup: &'a (dyn Fn(&str) -> Option<S
         let names: Vec<&str> = sources.names().collect();
         Ok(if names.is_empty() { "none: no sender is configured".to_owned() } else { names.join(", ") })
     };
+    let declared = async move {
+        let _turn = declareds_turn.lock().await;
+        let wiring = Wiring::open(config, lookup, Clock::system(), Entropy::system()).await?;
+        let endpoints = fanout::check_declared(&wiring.fanout, lookup)?;
+        let schedules = wiring.scheduler.declared();
+        wiring.close().await;
+        Ok(format!("{schedules} schedules, {endpoints} endpoints"))
+    };
     let mut connections = vec![
         Connection::new("queue store", store),
         Connection::new("database", database),
         Connection::new("webhook sources", sources),
+        Connection::new("declared", declared),
     ];
     match IntegrationsConfig::read(&|name| lookup(name)) {
         Err(error) => connections.push(Connection::new("integrations", async move { Err(error.into()) })),

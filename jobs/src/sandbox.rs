@@ -9,6 +9,7 @@ mod summary;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ use crate::wiring::Wiring;
 
 /// How long the operator's key shown at start is good.
 const KEY_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How much of the world's story a `kill -9` may cost.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Where the sandbox lives.
 #[derive(Clone, Debug)]
@@ -59,6 +62,7 @@ pub async fn run(options: SandboxOptions) -> anyhow::Result<ExitCode> {
     let lookup = move |name: &str| variables.get(name).cloned();
     let config = config(&options)?;
     let wiring = Wiring::open(&config, &lookup, clock.clone(), entropy.clone()).await?;
+    wiring.declare(&config, &lookup).await?;
     world.introduce(&wiring).await?;
     let key = operator_key(&wiring).await?;
     let service =
@@ -77,10 +81,23 @@ pub async fn run(options: SandboxOptions) -> anyhow::Result<ExitCode> {
     });
     tasks.spawn(async move { summary.show(showing).await });
     tasks.close();
-    let code = until_signal(service, signals, &stop).await;
+    let code = tokio::select! {
+        code = until_signal(service, signals, &stop) => code,
+        never = keep_on(&world) => match never {},
+    };
     tasks.wait().await;
     world.stop().await?;
     Ok(code)
+}
+
+/// Writes the world down now and then: the stores survive a crash, and the world they know of must not fall far behind.
+async fn keep_on(world: &World) -> Infallible {
+    loop {
+        tokio::time::sleep(KEEP_EVERY).await;
+        if let Err(error) = world.keep() {
+            tracing::warn!(error = format!("{error:#}"), "the sandbox's world was not written down");
+        }
+    }
 }
 
 /// The shipped defaults, but for what a minute in front of a terminal needs.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use tidemill::clock::Timestamp;
+use tidemill::config::schedules::SchedulesConfig;
 use tidemill::job::{JobSpec, PayloadError};
 use tidemill::schedule::{CatchUp, InvalidPlan, Plan, Schedule};
 use tidemill::store::Overlap;
@@ -94,6 +95,12 @@ pub const TABLE: [Line; 4] = [
 /// When a line of the table makes no sense; a test sees to it that none does.
 pub fn schedules(app: &App) -> Result<Vec<Schedule>, InvalidPlan> {
     TABLE.iter().filter(|line| line.needs.is_none_or(|i| app.has(i))).map(Line::schedule).collect()
+}
+
+/// What the configuration says of schedules, less those whose integration is off: a plan for one of them is no mistake.
+pub fn plans(config: &SchedulesConfig, app: &App) -> SchedulesConfig {
+    let off = |name: &str| TABLE.iter().any(|line| line.name == name && line.needs.is_some_and(|i| !app.has(i)));
+    SchedulesConfig(config.0.iter().filter(|(name, _)| !off(name)).map(|(n, plan)| (n.clone(), plan.clone())).collect())
 }
 
 impl Line {

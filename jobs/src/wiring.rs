@@ -44,8 +44,9 @@ pub struct Wiring {
 }
 
 impl Wiring {
-    /// Opens the stores (making them where there are none), makes the queues and configured endpoints known, and registers
-    /// the handlers. `lookup` gives the environment's variables.
+    /// Opens the stores (making them where there are none) and registers the handlers. `lookup` gives the environment's
+    /// variables. What the stores know of queues and endpoints stays as it is: a command must change nothing but what
+    /// it was asked to, and the configuration beside it may not be the running service's.
     ///
     /// # Errors
     /// Says which part can't be opened, and why.
@@ -57,20 +58,32 @@ impl Wiring {
     ) -> anyhow::Result<Self> {
         let integrations = IntegrationsConfig::read(&|name| lookup(name))?;
         let store = open_store(config, clock.clone()).await?;
-        store.declare_queues(config.queues.settings()).await?;
         let db = open_database(&config.database_path()?).await?;
         db.check_schema(Some(store::migrations())).await?;
         let names = config.queues.0.keys().cloned().collect();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
         let fanout = Arc::new(FanoutState::new(db.clone(), config.fanout.clone(), clock.clone(), entropy.clone())?);
-        fanout::declare(&fanout, lookup).await?;
         let app = Arc::new(App::build(&integrations, db.clone(), clock.clone(), entropy.clone())?);
         let mut registry = Registry::new();
         handlers::register(&mut registry, &app)?;
         fanout::register(&mut registry, Arc::clone(&fanout))?;
-        let declared = schedule::configured(schedules::schedules(&app)?, &config.schedules)?;
+        let declared = schedule::configured(schedules::schedules(&app)?, &schedules::plans(&config.schedules, &app))?;
         let scheduler = Scheduler::new(queue.clone(), declared, clock.clone(), entropy.clone())?;
         Ok(Self { store, db, queue, registry: Arc::new(registry), app, fanout, scheduler, clock, entropy })
+    }
+
+    /// Makes the configured queues and endpoints known, as they stand in `config` from now on: for processes that serve.
+    /// (Schedules are declared by whoever fires them.)
+    ///
+    /// # Errors
+    /// Names the first endpoint that can't be kept, or says that a store did not take it.
+    pub async fn declare(
+        &self,
+        config: &Config,
+        lookup: &(dyn Fn(&str) -> Option<String> + Sync),
+    ) -> anyhow::Result<()> {
+        self.store.declare_queues(config.queues.settings()).await?;
+        Ok(fanout::declare(&self.fanout, lookup).await?)
     }
 
     /// The operators' desk over these parts.

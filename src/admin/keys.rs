@@ -25,6 +25,8 @@ const ID_BYTES: usize = 6;
 const SECRET_BYTES: usize = 32;
 /// Prefix, id, `_`, secret.
 const KEY_LEN: usize = PREFIX.len() + 2 * ID_BYTES + 1 + 2 * SECRET_BYTES;
+/// Later years have five digits, or no calendar at all.
+const EXPIRY_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 const LAST_USED_GRAIN: Duration = Duration::from_secs(60);
 
 /// Why a key was not made, found or accepted.
@@ -33,8 +35,8 @@ pub enum KeyError {
     /// A key must be called something.
     #[error("name is `{0}`; allowed: 1 to 100 characters without control characters")]
     Name(String),
-    /// It would be expired from the beginning.
-    #[error("expires_at is {0}; allowed: a time that lies ahead")]
+    /// It would be expired from the beginning, or is further away than times can be written.
+    #[error("expires_at is {0}; allowed: {allowed}", allowed = Self::EXPIRY_ALLOWED)]
     Expiry(Timestamp),
     /// No key has this id.
     #[error("there is no key `{0}`")]
@@ -48,6 +50,11 @@ pub enum KeyError {
     /// The database did not answer.
     #[error("the keys can't be read or written: {0}")]
     Data(#[from] sqlx::Error),
+}
+
+impl KeyError {
+    /// What an expiry may be.
+    pub(super) const EXPIRY_ALLOWED: &str = "a time that lies ahead, by at most 100 years";
 }
 
 /// The public half of a key: twelve hexadecimal digits.
@@ -147,7 +154,7 @@ impl ApiKeys {
         if name.trim().is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
             return Err(KeyError::Name(name.chars().filter(|c| !c.is_control()).take(100).collect()));
         }
-        if let Some(at) = expires_at.filter(|at| *at <= now) {
+        if let Some(at) = expires_at.filter(|at| *at <= now || at.since(now) > EXPIRY_MAX) {
             return Err(KeyError::Expiry(at));
         }
         let id = KeyId(self.random_hex::<ID_BYTES>().into());

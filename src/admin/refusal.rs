@@ -160,7 +160,7 @@ impl From<KeyError> for Problem {
             KeyError::Name(name) => {
                 Self::invalid("name", name.as_str(), "1 to 100 characters without control characters")
             }
-            KeyError::Expiry(at) => Self::invalid("expires_at", at.to_string(), "a time that lies ahead"),
+            KeyError::Expiry(at) => Self::invalid("expires_at", at.to_string(), KeyError::EXPIRY_ALLOWED),
             KeyError::NoSuchKey(_) => Self::not_found(error.to_string()),
             KeyError::AlreadyRevoked(_) => Self::conflict(error.to_string()),
             KeyError::Refused => Self::unauthorized(error.to_string(), "Bearer"),

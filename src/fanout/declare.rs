@@ -58,16 +58,7 @@ struct Declared {
 /// # Errors
 /// Names the first endpoint that can't be kept; then nothing was changed.
 pub async fn declare(state: &FanoutState, variable: impl Fn(&str) -> Option<String>) -> Result<(), DeclareError> {
-    let mut all: Vec<Declared> = Vec::new();
-    for (index, config) in state.config.endpoints.iter().enumerate() {
-        let text = variable(&config.secret_env)
-            .ok_or_else(|| DeclareError::NoSecret { index, variable: config.secret_env.clone() })?;
-        let one = check(state, config, &text).map_err(|source| DeclareError::Endpoint { index, source })?;
-        if all.iter().any(|d| d.tenant == one.tenant && d.url == one.url) {
-            return Err(DeclareError::Twice { index });
-        }
-        all.push(one);
-    }
+    let all = read(state, &variable)?;
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
     for (index, one) in all.iter().enumerate() {
@@ -78,6 +69,28 @@ pub async fn declare(state: &FanoutState, variable: impl Fn(&str) -> Option<Stri
     }
     disable_others(&mut tx, &all, now).await?;
     Ok(tx.commit().await?)
+}
+
+/// Looks whether [`declare`] would keep them all, and changes nothing. Answers how many there are.
+///
+/// # Errors
+/// Names the first endpoint that can't be kept.
+pub fn check_declared(state: &FanoutState, variable: impl Fn(&str) -> Option<String>) -> Result<usize, DeclareError> {
+    read(state, &variable).map(|all| all.len())
+}
+
+fn read(state: &FanoutState, variable: &impl Fn(&str) -> Option<String>) -> Result<Vec<Declared>, DeclareError> {
+    let mut all: Vec<Declared> = Vec::new();
+    for (index, config) in state.config.endpoints.iter().enumerate() {
+        let text = variable(&config.secret_env)
+            .ok_or_else(|| DeclareError::NoSecret { index, variable: config.secret_env.clone() })?;
+        let one = check(state, config, &text).map_err(|source| DeclareError::Endpoint { index, source })?;
+        if all.iter().any(|d| d.tenant == one.tenant && d.url == one.url) {
+            return Err(DeclareError::Twice { index });
+        }
+        all.push(one);
+    }
+    Ok(all)
 }
 
 fn check(state: &FanoutState, config: &EndpointConfig, secret: &str) -> Result<Declared, EndpointError> {

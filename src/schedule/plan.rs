@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::{Cadence, CatchUp, InvalidPlan, span};
+use crate::clock::Timestamp;
 use crate::config::schedules::PlanText;
 use crate::store::Overlap;
 
@@ -150,7 +151,12 @@ impl Plan {
             }
             (Some(cron), None, zone) => {
                 let own = self.cadence.as_cron().map_or("UTC", |(_, zone)| zone);
-                Cadence::cron(cron, zone.unwrap_or(own))
+                let cadence = Cadence::cron(cron, zone.unwrap_or(own))?;
+                // Nobody asks for a schedule that never fires; nothing would ever tell them.
+                match cadence.next_after(Timestamp::from_ms(0)) {
+                    Some(_) => Ok(cadence),
+                    None => Err(InvalidPlan::new("cron", cron, "a time that comes; 30 February, for one, never does")),
+                }
             }
             (None, None, Some(zone)) => match self.cadence.as_cron() {
                 Some((cron, _)) => Cadence::cron(cron, zone),

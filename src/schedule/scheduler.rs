@@ -78,6 +78,11 @@ impl Scheduler {
         Ok(Self { inner: Arc::new(Inner { queue, schedules: by_name, clock, entropy, seen }) })
     }
 
+    /// How many schedules this program declares.
+    pub fn declared(&self) -> usize {
+        self.inner.schedules.len()
+    }
+
     /// Makes the schedules known to the store. One whose times have changed starts afresh at now: what would have been due
     /// by the new plan before today was never missed.
     ///

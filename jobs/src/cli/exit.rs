@@ -58,7 +58,7 @@ pub enum Failure {
     #[error("the answer can't be written: {0}")]
     Output(#[from] std::io::Error),
     /// Anything else.
-    #[error("{0:#}")]
+    #[error("{}", told(.0))]
     Other(#[from] anyhow::Error),
 }
 
@@ -93,7 +93,7 @@ pub fn conclude<E: Into<anyhow::Error>>(result: Result<ExitCode, E>) -> ExitCode
     // A failure's own words hold those of its causes already.
     match failure {
         Some(failure) => eprintln!("error: {failure}"),
-        None => eprintln!("error: {error:#}"),
+        None => eprintln!("error: {}", told(&error)),
     }
     exit.into()
 }
@@ -122,6 +122,15 @@ fn exit_of_other(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// The error with its causes, without those whose words stand in it already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match () {
+        () if told.is_empty() => cause,
+        () if told.ends_with(&cause) => told,
+        () => format!("{told}: {cause}"),
+    })
+}
+
 fn with_advice(refusal: &Refusal) -> String {
     let advice = match refusal.sort() {
         Sort::NotFound => match refusal {
@@ -135,4 +144,18 @@ fn with_advice(refusal: &Refusal) -> String {
         Sort::Invalid | Sort::Conflict | Sort::Broken => return refusal.to_string(),
     };
     format!("{refusal}; {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let io = || std::io::Error::other("the port is taken");
+        let error = anyhow::Error::new(io()).context("can't listen: the port is taken").context("no sandbox");
+        assert_eq!(told(&error), "no sandbox: can't listen: the port is taken");
+        let error = anyhow::Error::new(io()).context("can't listen");
+        assert_eq!(Failure::Other(error).to_string(), "can't listen: the port is taken");
+    }
 }

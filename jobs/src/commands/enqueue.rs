@@ -34,7 +34,7 @@ pub struct Enqueue {
     #[arg(long, short)]
     queue: Option<String>,
     /// Not before so long from now, like 30s, 15m, 2h
-    #[arg(long, value_name = "SPAN", conflicts_with = "at")]
+    #[arg(long, value_name = "SPAN", conflicts_with = "at", allow_hyphen_values = true)]
     delay: Option<Span>,
     /// Not before this time, like 2026-01-02T03:04:05Z
     #[arg(long, value_name = "TIME")]

@@ -77,7 +77,7 @@ struct List {
     #[arg(long)]
     tenant: Option<String>,
     /// At most so many, 1 to 200
-    #[arg(long, default_value = "50")]
+    #[arg(long, default_value = "50", allow_negative_numbers = true)]
     limit: Limit,
     /// Go on where the page before ended
     #[arg(long)]

@@ -40,13 +40,13 @@ enum What {
         #[arg(long)]
         role: Role,
         /// It stops after this, like 90d; without it, it does not expire
-        #[arg(long, value_name = "SPAN")]
+        #[arg(long, value_name = "SPAN", allow_hyphen_values = true)]
         expires_in: Option<Span>,
     },
     /// List all keys, revoked and expired ones too
     List {
         /// At most so many, 1 to 200
-        #[arg(long, default_value = "200")]
+        #[arg(long, default_value = "200", allow_negative_numbers = true)]
         limit: Limit,
         /// Go on where the page before ended
         #[arg(long)]

@@ -31,7 +31,7 @@ enum What {
     /// List all queues with how many jobs are in which state
     List {
         /// At most so many, 1 to 200
-        #[arg(long, default_value = "200")]
+        #[arg(long, default_value = "200", allow_negative_numbers = true)]
         limit: Limit,
         /// Go on where the page before ended
         #[arg(long)]

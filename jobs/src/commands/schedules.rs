@@ -34,7 +34,7 @@ enum What {
     /// List all schedules and when they are due
     List {
         /// At most so many, 1 to 200
-        #[arg(long, default_value = "200")]
+        #[arg(long, default_value = "200", allow_negative_numbers = true)]
         limit: Limit,
         /// Go on where the page before ended
         #[arg(long)]

@@ -48,6 +48,7 @@ impl Serve {
         let roles: BTreeSet<Role> =
             if self.roles.is_empty() { Role::ALL.into() } else { self.roles.into_iter().collect() };
         let wiring = Wiring::open(config, &variable, Clock::system(), Entropy::system()).await?;
+        wiring.declare(config, &variable).await?;
         let promise = wiring.store.health().await?.promise;
         let service = Service::start(wiring, config, &roles, &variable, recorder).await?;
         let (public, operators) = (service.public.map(display), service.operators.map(display));

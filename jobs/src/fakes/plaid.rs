@@ -50,6 +50,8 @@ struct Item {
     preparing: bool,
     balance_calls: Vec<Timestamp>,
     sync_cursors: Vec<String>,
+    /// It comes from a snapshot, which may be older than the last cursors that were given out.
+    restored: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! The outside of a sandbox: a market, a bank, a payment provider and a receiver of webhooks, all on loopback.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::fanout::PageRequest;
-use tidemill::fanout::endpoints::{self, NewEndpoint};
+use tidemill::fanout::endpoints::{self, EndpointChange, NewEndpoint};
 
 use crate::app::PlaidAccess;
 use crate::events::DEFAULT_TENANT;
@@ -22,6 +23,8 @@ use crate::store::accounts::{self, NewItem};
 use crate::wiring::Wiring;
 
 const FILE: &str = "world.json";
+/// What the receiver's endpoint is described as, and known by.
+const RECEIVER: &str = "the sandbox's receiver";
 /// The bank connection that the sandbox has.
 pub(super) const ITEM: &str = "item-sandbox";
 pub(super) const TOKEN: &str = "access-sandbox-1";
@@ -38,12 +41,15 @@ pub(super) struct World {
     data_key: String,
     hook_secret: String,
     file: PathBuf,
+    /// Held while this process lives: two sandboxes on one folder would be two worlds for one set of books.
+    _lock: File,
 }
 
 impl World {
     /// Starts the fakes, with the state that an earlier run has left.
     pub(super) async fn start(folder: &Path, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
+        let lock = lock(folder)?;
         let file = folder.join(FILE);
         let kept: Value = match std::fs::read_to_string(&file) {
             Ok(text) => serde_json::from_str(&text)
@@ -57,19 +63,21 @@ impl World {
             entropy.fill(&mut bytes);
             STANDARD.encode(bytes)
         };
+        let port = kept["receiver_port"].as_u64().and_then(|port| port.try_into().ok()).unwrap_or(0);
         let world = Self {
             market: gpu_market::start(0, clock.clone()).await?,
             bank: plaid::start(0, clock.clone()).await?,
             stripe: stripe::start(0, clock.clone()).await?,
-            receiver: receiver::start(
-                kept["receiver_port"].as_u64().and_then(|p| p.try_into().ok()).unwrap_or(0),
-                clock.clone(),
-            )
-            .await?,
+            receiver: match receiver::start(port, clock.clone()).await {
+                // Somebody else has taken the port meanwhile; `introduce` tells the service of the new one.
+                Err(_) if port != 0 => receiver::start(0, clock.clone()).await?,
+                started => started?,
+            },
             stripe_secret: text("stripe_secret").unwrap_or_else(|| format!("whsec_{}", secret())),
             data_key: text("data_key").unwrap_or_else(secret),
             hook_secret: text("hook_secret").unwrap_or_default(),
             file,
+            _lock: lock,
         };
         if kept.is_null() {
             world.bank.state.add_item(ITEM, TOKEN);
@@ -114,15 +122,23 @@ impl World {
         accounts::add_item(&wiring.db, sealer, &wiring.entropy, &item, now).await?;
         let url = format!("{}/hooks", self.receiver.url);
         let known = endpoints::list(&wiring.db, Some(DEFAULT_TENANT), &PageRequest::default()).await?;
-        if self.hook_secret.is_empty() || !known.items.iter().any(|endpoint| endpoint.url == url) {
-            let new = NewEndpoint {
-                tenant: DEFAULT_TENANT.into(),
-                url,
-                description: "the sandbox's receiver".into(),
-                event_types: vec!["*".into()],
-                ..NewEndpoint::default()
-            };
-            self.hook_secret = endpoints::create(&wiring.fanout, new).await?.secret.reveal().to_owned();
+        match known.items.iter().find(|endpoint| endpoint.description == RECEIVER) {
+            Some(known) if !self.hook_secret.is_empty() => {
+                if known.url != url {
+                    let moved = EndpointChange { url: Some(url), ..EndpointChange::default() };
+                    endpoints::update(&wiring.fanout, &known.id, moved).await?;
+                }
+            }
+            _ => {
+                let new = NewEndpoint {
+                    tenant: DEFAULT_TENANT.into(),
+                    url,
+                    description: RECEIVER.into(),
+                    event_types: vec!["*".into()],
+                    ..NewEndpoint::default()
+                };
+                self.hook_secret = endpoints::create(&wiring.fanout, new).await?.secret.reveal().to_owned();
+            }
         }
         self.receiver.state.trust(&self.hook_secret);
         self.keep()
@@ -152,5 +168,17 @@ impl World {
         self.stripe.stop().await;
         self.receiver.stop().await;
         Ok(())
+    }
+}
+
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).with_context(|| format!("{} can't be made", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!("a sandbox runs in {} already; give this one its own with --data-dir", folder.display())
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} can't be locked", path.display())),
     }
 }

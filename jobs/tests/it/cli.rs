@@ -231,6 +231,8 @@ async fn bad_arguments_end_with_two_name_what_is_allowed_and_change_nothing() {
         ("enqueue test.echo --payload {\"text\":\"a\"} --priority 10", vec!["priority", "10", "0 (first)"]),
         ("enqueue test.echo --payload {\"text\":\"a\"} --priority -1", vec!["priority", "-1", "0 (first)"]),
         ("enqueue test.echo --delay=-5s", vec!["-5s", "30s"]),
+        ("enqueue test.echo --delay -5s", vec!["-5s", "--delay", "30s"]),
+        ("jobs list --limit -1", vec!["-1", "1 to 200"]),
         ("enqueue test.echo --delay 999999999999d", vec!["999999999999d", "30s"]),
         ("enqueue test.echo --payload {\"text\":\"a\"} --delay 400d", vec!["delay_ms", "366 days"]),
         ("enqueue test.echo --payload {\"text\":\"a\"} --at tomorrow", vec!["run_at", "tomorrow", "RFC 3339"]),
@@ -245,6 +247,8 @@ async fn bad_arguments_end_with_two_name_what_is_allowed_and_change_nothing() {
         ("queues purge reports", vec!["reports", "--yes"]),
         ("keys create k --role root", vec!["root", "viewer, operator, admin"]),
         ("keys create k --role viewer --expires-in 0s", vec!["expires_at", "ahead"]),
+        ("keys create k --role viewer --expires-in 99999999999d", vec!["expires_at", "100 years"]),
+        ("keys create k --role viewer --expires-in -1d", vec!["-1d", "30s"]),
         ("keys revoke x", vec!["x", "twelve"]),
     ] {
         let ended = house.run(line).await;

@@ -15,3 +15,4 @@ mod rig;
 mod stripe;
 mod stripe_event;
 mod through_the_worker;
+mod wiring;

@@ -139,6 +139,21 @@ async fn trouble_on_the_way_is_retryable_and_a_wrong_shape_is_not() {
 }
 
 #[tokio::test]
+async fn a_bank_that_was_restored_from_an_older_state_goes_on_with_newer_cursors() {
+    let (fake, client) = fake().await;
+    fake.state.book("access-1", "t0", "1");
+    let older = fake.state.snapshot();
+    fake.state.book("access-1", "t1", "2");
+    let cursor = client.sync(&token(), None).await.unwrap().next_cursor;
+    fake.state.restore(&older);
+    let page = client.sync(&token(), Some(&cursor)).await.unwrap();
+    assert!(page.added.is_empty() && !page.has_more, "{page:?}");
+    fake.state.book("access-1", "t2", "3");
+    let page = client.sync(&token(), Some(&page.next_cursor)).await.unwrap();
+    assert_eq!(page.added[0].transaction_id, "t2");
+}
+
+#[tokio::test]
 async fn a_cursor_of_another_item_is_refused() {
     let (fake, client) = fake().await;
     fake.state.add_item("item-2", "access-2");

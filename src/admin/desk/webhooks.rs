@@ -64,26 +64,27 @@ impl Desk {
         self.enqueue(by.actor(), "event.publish", subject, spec).await
     }
 
-    /// A page of endpoints, newest first.
+    /// A page of endpoints, newest first; what their URLs hold behind the host is for operators.
     ///
     /// # Errors
     /// When the cursor is none or the database did not answer.
     pub async fn endpoints(
         &self,
-        _by: &May<impl AtLeast<Viewer>>,
+        by: &May<impl AtLeast<Viewer>>,
         tenant: Option<&str>,
         page: &PageRequest,
     ) -> Result<Paged<Endpoint>, Refusal> {
         let page = endpoints::list(self.fanout.db(), tenant, page).await?;
-        Ok(Paged { items: page.items, next: page.next })
+        let items = page.items.into_iter().map(|endpoint| shown(endpoint, by.role())).collect();
+        Ok(Paged { items, next: page.next })
     }
 
     /// One endpoint.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn endpoint(&self, _by: &May<impl AtLeast<Viewer>>, id: &str) -> Result<Endpoint, Refusal> {
-        Ok(endpoints::get(self.fanout.db(), id).await?)
+    pub async fn endpoint(&self, by: &May<impl AtLeast<Viewer>>, id: &str) -> Result<Endpoint, Refusal> {
+        Ok(shown(endpoints::get(self.fanout.db(), id).await?, by.role()))
     }
 
     /// Registers an endpoint; its secret is shown here and never again.
@@ -210,6 +211,15 @@ impl Desk {
         }
         Ok(Paged { items: page.items, next: page.next })
     }
+}
+
+/// Whoever knows such a URL may often post to it: to viewers it ends with its host.
+fn shown(mut endpoint: Endpoint, role: Role) -> Endpoint {
+    if role < Role::Operator {
+        let host_ends = url::Url::parse(&endpoint.url).map_or(0, |url| url[..url::Position::BeforePath].len());
+        endpoint.url.truncate(host_ends);
+    }
+    endpoint
 }
 
 fn described(endpoint: &Endpoint) -> Value {

@@ -41,6 +41,20 @@ async fn an_endpoints_secret_is_shown_where_it_is_made_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_viewer_does_not_see_what_an_endpoints_url_holds_behind_its_host() {
+    let house = House::new().await;
+    let order = json!({ "url": "http://127.0.0.1:9/hook/t0ken?key=t0ken", "event_types": ["*"], "tenant": "acme" });
+    let made = house.ask("POST", "/api/v1/endpoints", Some(order)).await.json();
+    let id = made["endpoint"]["id"].as_str().unwrap();
+    for path in ["/api/v1/endpoints".to_owned(), format!("/api/v1/endpoints/{id}")] {
+        let viewed = house.ask_as(&house.viewer, "GET", &path, None).await.text;
+        assert!(viewed.contains(r#""http://127.0.0.1:9""#) && !viewed.contains("t0ken"), "{path}: {viewed}");
+        let operated = house.ask_as(&house.operator, "GET", &path, None).await.text;
+        assert!(operated.contains("/hook/t0ken?key=t0ken"), "{path}: {operated}");
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_is_changed_disabled_enabled_and_deleted_with_a_row_for_each() {
     let house = House::new().await;
     let (id, _) = endpoint(&house).await;

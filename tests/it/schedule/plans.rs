@@ -48,6 +48,15 @@ fn a_name_or_key_that_is_none_is_refused_and_named() {
 }
 
 #[test]
+fn a_time_that_never_comes_is_refused() {
+    let every = Plan::every(Duration::from_secs(1)).unwrap();
+    let text = |cron: &str| PlanText { cron: Some(cron.into()), ..PlanText::default() };
+    let refused = every.changed(&text("0 0 31 2,4 *")).unwrap_err();
+    assert_eq!((refused.field.as_str(), refused.value.as_str()), ("cron", "0 0 31 2,4 *"));
+    assert!(every.changed(&text("0 0 29 2 *")).is_ok(), "a leap day comes");
+}
+
+#[test]
 fn a_plan_is_shown_as_the_text_that_makes_it() {
     let second = Plan::every(Duration::from_secs(1)).unwrap();
     for plan in [

@@ -86,7 +86,9 @@ fn place(item: &Item, cursor: &str) -> Result<(usize, usize), Refusal> {
     let foreign = || refuse(400, "INVALID_REQUEST", "INVALID_FIELD");
     let rest = cursor.strip_prefix(&format!("{}:", item.item_id)).ok_or_else(foreign)?;
     let (from, loop_end) = rest.split_once(':').map_or((rest, None), |(from, end)| (from, Some(end)));
-    let from: usize = from.parse().ok().filter(|from| *from <= now).ok_or_else(foreign)?;
+    let from: usize = from.parse().map_err(|_| foreign())?;
+    let from =
+        if item.restored { from.min(now) } else { Some(from).filter(|from| *from <= now).ok_or_else(foreign)? };
     match loop_end.map(|end| end.parse::<usize>().map_err(|_| foreign())).transpose()? {
         Some(end) if end != now => {
             Err(refuse(400, "TRANSACTIONS_ERROR", "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION"))

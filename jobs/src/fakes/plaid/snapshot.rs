@@ -21,7 +21,7 @@ impl Bank {
         })
     }
 
-    /// Goes on from a snapshot.
+    /// Goes on from a snapshot. Cursors that were given out after it was taken stand at its end.
     pub fn restore(&self, snapshot: &Value) {
         let entry = |entry: &Value| match (entry.get("added"), entry.get("modified"), entry.get("removed")) {
             (Some(booking), _, _) => Some(Entry::Added(booking.clone())),
@@ -36,6 +36,7 @@ impl Bank {
                     item_id: kept["item_id"].as_str().unwrap_or_default().to_owned(),
                     accounts: list(&kept["accounts"]),
                     log: list(&kept["log"]).iter().filter_map(entry).collect(),
+                    restored: true,
                     ..Item::default()
                 };
                 b.items.insert(token.clone(), item);
