@@ -39,10 +39,10 @@ use super::{
     BATCH_MAX, Beat, BeatReply, BreakerState, Budget, Cancel, Claimed, Counts, Enqueued, HistoryEntry, LeaseToken,
     ListQuery, LogLine, NewJob, Page, Promoted, Pruned, QueueSettings, RateDecision, RateLimit, RememberedReply,
     Rescued, Reservation, RetryDead, ScheduleChange, ScheduleDeclaration, ScheduleRecord, Settled, Settlement, Store,
-    StoreError, StoreHealth, Tick, Ticked, WhyNot, WorkerRecord,
+    StoreError, StoreHealth, Tick, Ticked, Verdict, WhyNot, WorkerRecord,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::job::{Incarnation, JobId, JobRecord, Progress, QueueName};
+use crate::job::{DeadReason, Incarnation, JobId, JobRecord, Progress, QueueName};
 
 const READERS: usize = 3;
 /// A breaker's probe that has not reported after this is given up.
@@ -94,6 +94,24 @@ impl SqliteStore {
         T: Send + 'static,
     {
         self.writer.write(work).await
+    }
+
+    /// Settles one by one, so that a verdict that can't be written holds nobody else up: its job is dead and says why.
+    async fn settle_each(&self, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        let mut settled = Vec::with_capacity(batch.len());
+        for Settlement { lease, verdict } in batch {
+            let (token, verdict) = (lease.token(), verdict.clone());
+            let done = match self.write(move |txn| settle::settle_one(txn, token, &verdict)).await {
+                Err(StoreError::Corrupt { place, detail }) => {
+                    let error = format!("its end could not be written ({place}: {detail})");
+                    let dead = Verdict::Dead { reason: DeadReason::Permanent, error };
+                    self.write(move |txn| settle::settle_one(txn, token, &dead)).await
+                }
+                done => done,
+            };
+            settled.push(done?);
+        }
+        Ok(settled)
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -156,8 +174,14 @@ impl Store for SqliteStore {
 
     async fn settle(&self, batch: Arc<[Settlement]>) -> Result<Vec<Settled>, StoreError> {
         bounded("the batch", batch.len())?;
-        self.write(move |txn| batch.iter().map(|s| settle::settle_one(txn, s.lease.token(), &s.verdict)).collect())
-            .await
+        let whole = Arc::clone(&batch);
+        let all = move |txn: &mut Txn<'_>| {
+            whole.iter().map(|s| settle::settle_one(txn, s.lease.token(), &s.verdict)).collect()
+        };
+        match self.write(all).await {
+            Err(StoreError::Corrupt { .. }) => self.settle_each(&batch).await,
+            settled => settled,
+        }
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, StoreError> {

@@ -54,7 +54,7 @@ enum What {
     },
     /// Take a key back; it opens nothing from this moment on
     Revoke {
-        /// The key's id: the middle part of tm_<id>_…
+        /// The key's id: the middle part of `tm_<id>_…`
         id: KeyId,
     },
 }

@@ -20,6 +20,10 @@ pub(super) fn store_error(step: &'static str, error: &rusqlite::Error) -> StoreE
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
             StoreError::Fatal { detail: format!("the file is damaged ({detail}); restore a backup") }
         }
+        // The same values will break the same rule for ever: this must not look like something to try again.
+        ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch => {
+            StoreError::Corrupt { place: step.to_owned(), detail }
+        }
         _ => StoreError::Unavailable { step, detail },
     }
 }

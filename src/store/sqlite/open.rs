@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failure::During;
@@ -77,10 +78,25 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     })?;
     conn.busy_timeout(BUSY_TIMEOUT).during("set the busy timeout")?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
-    conn.pragma_update(None, "journal_mode", "wal").during("set journal_mode=wal")?;
+    switch_to_wal(&conn)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20).during("bound the journal")?;
     conn.pragma_update(None, "cache_size", -16_384).during("bound the page cache")?;
     Ok(conn)
+}
+
+/// SQLite does not wait by itself for another process that is switching a new file at the same moment.
+fn switch_to_wal(conn: &Connection) -> Result<(), StoreError> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let mut left = BUSY_TIMEOUT.as_millis() / PAUSE.as_millis();
+    loop {
+        match conn.pragma_update(None, "journal_mode", "wal") {
+            Err(e) if left > 0 && e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                left -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            done => return done.during("set journal_mode=wal"),
+        }
+    }
 }
 
 fn create_schema(conn: &mut Connection) -> Result<(), StoreError> {

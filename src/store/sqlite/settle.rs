@@ -208,13 +208,15 @@ fn with_failure(txn: &Txn<'_>, held: &Held, error: &str) -> Result<String, Store
     add_failure(held.failures.as_deref(), Failure { at: txn.now, attempt: held.attempt, error: error.to_owned() })
 }
 
-/// The kept failures and one more; the oldest go.
+/// The kept failures and one more; the oldest go. Kept ones that can't be read give way to a word about it: they must not keep
+/// a job from ending.
 pub(super) fn add_failure(kept: Option<&str>, mut failure: Failure) -> Result<String, StoreError> {
-    let mut failures: Vec<Failure> = kept
-        .map(serde_json::from_str)
-        .transpose()
-        .map_err(|e| StoreError::Corrupt { place: "jobs.failures".into(), detail: e.to_string() })?
-        .unwrap_or_default();
+    let unreadable = |e: serde_json::Error| {
+        let error = format!("what went wrong before could not be read: {e}");
+        vec![Failure { at: failure.at, attempt: failure.attempt, error }]
+    };
+    let mut failures: Vec<Failure> =
+        kept.map_or_else(Vec::new, |kept| serde_json::from_str(kept).unwrap_or_else(unreadable));
     failure.error = cut(&failure.error, ERROR_MAX).to_owned();
     failures.push(failure);
     let surplus = failures.len().saturating_sub(FAILURES_MAX);

@@ -207,6 +207,26 @@ fn stopped() -> StoreError {
     StoreError::Fatal { detail: "the writer thread has ended; its panic stands in the log".into() }
 }
 
+/// Runs `work` so that its failure takes back only what it did itself. The outer error says that the whole transaction is gone.
+fn in_savepoint<T>(
+    txn: &mut Txn<'_>,
+    work: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    let effects = txn.effects.clone();
+    txn.sql("savepoint operation")?.execute([]).during("set a savepoint")?;
+    let done = work(txn);
+    if let Err(e) = &done {
+        // SQLite takes the whole transaction back by itself on some errors (a full disk, for one).
+        if txn.conn.is_autocommit() || matches!(e, StoreError::Fatal { .. }) {
+            return Err(e.clone());
+        }
+        txn.effects = effects;
+        txn.sql("rollback to operation")?.execute([]).during("roll an operation back")?;
+    }
+    txn.sql("release operation")?.execute([]).during("release a savepoint")?;
+    Ok(done)
+}
+
 struct Writing<'a> {
     conn: &'a Connection,
     clock: Clock,
@@ -339,51 +359,29 @@ impl Writing<'_> {
     ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>), StoreError> {
         let mut answers = Vec::with_capacity(operations.len());
         for operation in operations {
-            let effects = txn.effects.clone();
-            txn.sql("savepoint operation")?.execute([]).during("set a savepoint")?;
-            let done = operation.apply(txn);
-            if let Err(e) = &done {
-                // SQLite takes the whole transaction back by itself on some errors (a full disk, for one).
-                if txn.conn.is_autocommit() || matches!(e, StoreError::Fatal { .. }) {
-                    return Err(e.clone());
-                }
-                txn.effects = effects;
-                txn.sql("rollback to operation")?.execute([]).during("roll an operation back")?;
-            }
-            txn.sql("release operation")?.execute([]).during("release a savepoint")?;
-            answers.push(done);
+            answers.push(in_savepoint(txn, |txn| operation.apply(txn))?);
         }
         let mut served = Vec::new();
         let mut waiting = Vec::with_capacity(parked.len());
-        let mut failed = None;
-        for claim in parked.drain(..) {
-            if failed.is_some() || claim.reply.is_closed() {
-                waiting.push(claim);
-                continue;
-            }
-            match claim::claim(txn, &claim.request) {
-                Ok(jobs) if jobs.is_empty() => waiting.push(claim),
-                Ok(jobs) => served.push((claim, Ok(jobs))),
-                Err(e @ (StoreError::DeadIncarnation(_) | StoreError::NoSuchQueue(_) | StoreError::Corrupt { .. })) => {
-                    served.push((claim, Err(e)));
-                }
+        let mut lost = Ok(());
+        let mut claims = std::mem::take(parked).into_iter();
+        while let Some(claim) = claims.next() {
+            match in_savepoint(txn, |txn| claim::claim(txn, &claim.request)) {
+                Ok(Ok(jobs)) if jobs.is_empty() => waiting.push(claim),
+                Ok(answer) => served.push((claim, answer)),
                 Err(e) => {
-                    failed = Some(e);
+                    lost = Err(e);
                     waiting.push(claim);
+                    waiting.extend(claims.by_ref());
                 }
             }
         }
-        let done = match failed {
-            None => txn.flush(),
-            Some(e) => Err(e),
-        };
-        if let Err(e) = done {
-            waiting.extend(served.into_iter().map(|(claim, _)| claim));
-            *parked = waiting;
-            return Err(e);
+        let done = lost.and_then(|()| txn.flush());
+        if done.is_err() {
+            waiting.extend(served.drain(..).map(|(claim, _)| claim));
         }
         *parked = waiting;
-        Ok((answers, served))
+        done.map(|()| (answers, served))
     }
 
     /// Cheap look before a transaction is begun for parked claims alone.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidemill::job::JobState;
 use tidemill::store::sqlite::SqliteOptions;
-use tidemill::store::{Rescued, Settled, Settlement, StoreError};
+use tidemill::store::{Cancel, Rescued, Settled, Settlement, StoreError, Verdict};
 
 use super::{File, all};
 use crate::conformance::rig::{LEASE, MS, PATIENCE, complete, work};
@@ -113,4 +113,43 @@ async fn what_ended_during_a_gap_in_writing_is_settled_and_not_run_again() {
     store.enqueue(file.jobs(1)).await.expect("it works again");
     assert_eq!(store.rescue(100).await.expect("rescue"), Rescued::default(), "the settlement is on its way");
     assert_eq!(store.settle(done).await.expect("settle"), [Settled::Accepted(JobState::Completed)]);
+}
+
+#[tokio::test]
+async fn an_end_that_can_not_be_written_makes_its_job_dead_and_holds_nobody_up() {
+    let file = File::new();
+    let store = file.open().await;
+    let worker = file.worker(&store).await;
+    store.enqueue(file.jobs(2)).await.expect("enqueue");
+    let mut claimed = store.claim(&work(), worker, 2, Duration::ZERO).await.expect("claim").into_iter();
+    let (bad, good) = (claimed.next().unwrap(), claimed.next().unwrap());
+    let (bad_id, good_id) = (bad.lease.token().job, good.lease.token().job);
+    // Past the queue's checks: no table takes a timeout of nothing.
+    let mut children = file.jobs(1);
+    children[0].spec.timeout = Duration::ZERO;
+    let batch = [
+        Settlement { lease: bad.lease, verdict: Verdict::Complete { result: None, children } },
+        Settlement { lease: good.lease, verdict: complete() },
+    ];
+    let settled = store.settle(Arc::new(batch)).await.expect("settle");
+    assert_eq!(settled, [Settled::Accepted(JobState::Dead), Settled::Accepted(JobState::Completed)]);
+    let dead = store.get(bad_id).await.expect("get").unwrap();
+    assert!(dead.failures[0].error.contains("its end could not be written"), "{:?}", dead.failures);
+    assert_eq!(store.get(good_id).await.expect("get").unwrap().state, JobState::Completed);
+    assert_eq!(all(&store).await.len(), 2, "the child that no table takes is not there");
+}
+
+#[tokio::test]
+async fn failures_that_can_not_be_read_do_not_keep_a_job_from_being_rescued() {
+    let file = File::new();
+    let store = file.open().await;
+    let worker = file.worker(&store).await;
+    store.enqueue(file.jobs(1)).await.expect("enqueue");
+    let claimed = store.claim(&work(), worker, 1, Duration::ZERO).await.expect("claim");
+    let id = claimed[0].lease.token().job;
+    file.outside().execute("update jobs set failures = 'no json'", []).expect("spoil");
+    store.sign_off(worker).await.expect("sign off");
+    assert_eq!(store.cancel(id, "no longer wanted").await.expect("cancel"), Cancel::Cancelled);
+    let job = store.get(id).await.expect("get").unwrap();
+    assert!(job.failures[0].error.contains("could not be read"), "{:?}", job.failures);
 }
