@@ -15,6 +15,7 @@
 mod contract;
 mod error;
 mod lease;
+mod location;
 mod query;
 mod shared;
 pub mod sqlite;
@@ -26,6 +27,7 @@ pub use contract::{
 };
 pub use error::StoreError;
 pub use lease::{Lease, LeaseToken};
+pub use location::{InvalidLocation, Location, StoreRules, open};
 pub use query::{
     Counts, Cursor, InvalidCursor, ListQuery, LogLine, Page, QueueCounts, StoreHealth, WhyNot, WorkerRecord,
 };

@@ -1,0 +1,3 @@
+//! What Tidemill is measured by: one JSON line a measurement.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Real processes under faults, judged by a checker that reads only logs and the last dump.
