@@ -1,5 +1,6 @@
 -- ARGV: now, limit. Makes due jobs ready, those due longest first within each queue. Answers: 'ok', how many, the next due
 -- time (-1: none), 1 when that is over already, messages.
+call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local limit, promoted, next_due = tonumber(ARGV[2]), 0, -1
 for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
   local key = due_key(queue)
