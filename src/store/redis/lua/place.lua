@@ -1,6 +1,6 @@
 -- New jobs. Each comes as two arguments: meta (mode, value, priority, timeout, keep_for, id, queue) and body.
 local UNTOUCHED = string.rep('\0', 43)
-local known, seq, first_seq, bodies, ids = {}, {}, nil, nil, {}, {}
+local known, seq, first_seq, bodies, ids = {}, nil, nil, {}, {}
 
 -- Looks all ids up at once and says which queue is unknown, if one is.
 local function unknown_queue(from, n)
