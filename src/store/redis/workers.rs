@@ -72,11 +72,14 @@ impl RedisStore {
 
     pub(super) async fn rescue_round(&self, limit: u32) -> Result<Rescued, StoreError> {
         let step = "rescue";
-        let mut cmd = self.link.call(&script::RESCUE);
-        // Lua's numbers are exact up to 2^53.
-        let since = self.link.healthy_since().as_ms().max(-(1 << 52));
-        cmd.arg(limit).arg(self.rules.crash_limit.max(1)).arg(self.grace_ms()).arg(since);
-        let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::RESCUE, &cmd).await?)?;
+        let build = |healthy_since: Timestamp| {
+            let mut cmd = self.link.call(&script::RESCUE);
+            // Lua's numbers are exact up to 2^53.
+            let since = healthy_since.as_ms().max(-(1 << 52));
+            cmd.arg(limit).arg(self.rules.crash_limit.max(1)).arg(self.grace_ms()).arg(since);
+            cmd
+        };
+        let mut parts = Parts::of(step, self.link.judge(step, &script::RESCUE, build).await?)?;
         outcome(&mut parts)?;
         let report = Rescued {
             dead_workers: count(&mut parts)?,
