@@ -26,6 +26,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// A script that is forgotten again between loading and calling it is loaded so often.
 const LOADS: u32 = 5;
+/// A connection that was silent for so long may lead to a master that hung meanwhile and was replaced. It would take writes
+/// until it is told, and lose them.
+const SILENT_MAX: Duration = Duration::from_secs(1);
 /// How long an acknowledgement of the disk is waited for.
 const DISK_WITHIN_MS: u64 = 2_000;
 
@@ -50,6 +53,8 @@ struct State {
     /// Counts connections, so that a late error does not drop a newer one.
     number: u64,
     refused: Option<(Instant, StoreError)>,
+    /// When the server was last heard.
+    answered: Option<Instant>,
     promise: Option<Promise>,
 }
 
@@ -179,17 +184,26 @@ impl Link {
                 Err(e) => Err(e),
             };
         }
-        answer.map_err(|e| self.failed(step, open, &e))
+        self.heard(step, open, answer)
     }
 
     /// Sends a plain command.
     pub(super) async fn send(&self, step: &'static str, cmd: &Cmd) -> Result<Value, StoreError> {
         let open = self.open(step).await?;
-        ask(&open, Access::Read, cmd).await.map_err(|e| self.failed(step, &open, &e))
+        let answer = ask(&open, Access::Read, cmd).await;
+        self.heard(step, &open, answer)
     }
 
-    fn failed(&self, step: &'static str, open: &Open, error: &redis::RedisError) -> StoreError {
-        let failure = failure(step, error);
+    fn heard(&self, step: &'static str, open: &Open, answer: redis::RedisResult<Value>) -> Result<Value, StoreError> {
+        let failure = match answer {
+            Ok(value) => {
+                if self.address.is_watched() {
+                    self.lock().answered = Some(Instant::now());
+                }
+                return Ok(value);
+            }
+            Err(error) => failure(step, &error),
+        };
         if failure.gap {
             self.gap.store(true, Ordering::Relaxed);
         }
@@ -199,7 +213,7 @@ impl Link {
                 state.open = None;
             }
         }
-        failure.error
+        Err(failure.error)
     }
 
     /// The connection; one caller at a time opens it.
@@ -223,6 +237,7 @@ impl Link {
                 let open = Open { connection, number, wait_for_disk: promise.wait_for_disk };
                 state.open = Some(open.clone());
                 state.refused = None;
+                state.answered = Some(Instant::now());
                 state.promise = Some(promise);
                 drop(state);
                 // What was said meanwhile was not heard.
@@ -237,7 +252,10 @@ impl Link {
     }
 
     fn known(&self, step: &'static str) -> Result<Option<Open>, StoreError> {
-        let state = self.lock();
+        let mut state = self.lock();
+        if self.address.is_watched() && state.answered.is_some_and(|at| at.elapsed() > SILENT_MAX) {
+            state.open = None;
+        }
         if let Some(open) = &state.open {
             return Ok(Some(open.clone()));
         }
