@@ -90,11 +90,14 @@ impl RedisStore {
 
     pub(super) async fn rescue_round(&self, limit: u32) -> Result<Rescued, StoreError> {
         let step = "rescue";
-        let mut cmd = self.link.call(&script::RESCUE);
-        // Lua's numbers are exact up to 2^53.
-        let since = self.link.healthy_since().as_ms().max(-(1 << 52));
-        cmd.arg(limit).arg(self.rules.crash_limit.max(1)).arg(self.grace_ms()).arg(since);
-        let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::RESCUE, &cmd).await?)?;
+        let build = |healthy_since: Timestamp| {
+            let mut cmd = self.link.call(&script::RESCUE);
+            // Lua's numbers are exact up to 2^53.
+            let since = healthy_since.as_ms().max(-(1 << 52));
+            cmd.arg(limit).arg(self.rules.crash_limit.max(1)).arg(self.grace_ms()).arg(since);
+            cmd
+        };
+        let mut parts = Parts::of(step, self.link.judge(step, &script::RESCUE, build).await?)?;
         outcome(&mut parts)?;
         let report = Rescued {
             dead_workers: count(&mut parts)?,
@@ -103,7 +106,33 @@ impl RedisStore {
             more: parts.number()? == 1,
         };
         told(&self.link, parts);
+        if !report.more
+            && let Err(error) = self.repair_block().await
+        {
+            // The rescue itself is done; the next round repairs as well.
+            tracing::warn!(%error, "could not look for jobs that somebody has torn out of their places");
+        }
         Ok(report)
+    }
+
+    /// Puts right what somebody has deleted by hand, in one block of a thousand jobs; each call looks at the next one.
+    async fn repair_block(&self) -> Result<(), StoreError> {
+        let step = "repair";
+        let mut cmd = self.link.call(&script::REPAIR);
+        cmd.arg(self.rules.crash_limit.max(1));
+        let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::REPAIR, &cmd).await?)?;
+        outcome(&mut parts)?;
+        let (repaired, dropped) = (count(&mut parts)?, count(&mut parts)?);
+        told(&self.link, parts);
+        if repaired > 0 || dropped > 0 {
+            tracing::warn!(
+                repaired,
+                dropped,
+                "keys of the store were deleted by hand: jobs were put back in their places, or dropped where their \
+                 payload was gone"
+            );
+        }
+        Ok(())
     }
 
     pub(super) async fn promote_round(&self, limit: u32) -> Result<Promoted, StoreError> {
