@@ -8,6 +8,8 @@ cd "$(dirname "$0")/.."
 needs=(
     "cc gcc"
     "ld binutils"
+    # The tests start servers of their own on free ports; one that the package may start on the usual port is not used.
+    "redis-server redis-server"
 )
 
 missing=()

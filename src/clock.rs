@@ -122,6 +122,14 @@ impl Clock {
         }
     }
 
+    /// What a manual clock shows; `None` on the system's.
+    pub fn by_hand(&self) -> Option<Timestamp> {
+        match &self.0 {
+            Source::System => None,
+            Source::Manual(_) => Some(self.now()),
+        }
+    }
+
     /// Moves a manual clock forward.
     ///
     /// # Panics

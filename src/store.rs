@@ -17,6 +17,7 @@ mod error;
 mod lease;
 mod location;
 mod query;
+pub mod redis;
 mod shared;
 pub mod sqlite;
 mod tick;
@@ -27,7 +28,7 @@ pub use contract::{
 };
 pub use error::StoreError;
 pub use lease::{Lease, LeaseToken};
-pub use location::{InvalidLocation, Location, StoreRules, open};
+pub use location::{Durability, InvalidLocation, Location, StoreRules, open};
 pub use query::{
     Counts, Cursor, InvalidCursor, ListQuery, LogLine, Page, QueueCounts, StoreHealth, WhyNot, WorkerRecord,
 };

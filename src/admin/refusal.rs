@@ -128,7 +128,10 @@ fn sort_of_endpoint(error: &EndpointError) -> Sort {
 
 fn sort_of_store(error: &StoreError) -> Sort {
     match error {
-        StoreError::Unavailable { .. } | StoreError::Full { .. } | StoreError::ReadOnly { .. } => Sort::Unavailable,
+        StoreError::Unavailable { .. }
+        | StoreError::Full { .. }
+        | StoreError::ReadOnly { .. }
+        | StoreError::TooWeak { .. } => Sort::Unavailable,
         StoreError::NoSuchQueue(_) | StoreError::NoSuchJob(_) | StoreError::NoSuchSchedule(_) => Sort::NotFound,
         StoreError::WrongState { .. } | StoreError::KeyTaken { .. } | StoreError::DeadIncarnation(_) => Sort::Conflict,
         StoreError::TooMany { .. } => Sort::Invalid,

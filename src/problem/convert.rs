@@ -10,11 +10,15 @@ use crate::store::{InvalidCursor, StoreError};
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::Unavailable { .. } | StoreError::Full { .. } | StoreError::ReadOnly { .. } => {
+            StoreError::Unavailable { .. }
+            | StoreError::Full { .. }
+            | StoreError::ReadOnly { .. }
+            | StoreError::TooWeak { .. } => {
                 tracing::warn!(%error, "a request was refused because of the store");
                 let what = match &error {
                     StoreError::Full { .. } => "the store is full",
                     StoreError::ReadOnly { .. } => "the store can't be written",
+                    StoreError::TooWeak { .. } => "the store promises less than is asked of it",
                     _ => "the store can't be reached",
                 };
                 Self::unavailable(format!("{what}; try the same request again later"), error.retry_after())

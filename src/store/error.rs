@@ -43,6 +43,16 @@ pub enum StoreError {
         /// What to do.
         advice: &'static str,
     },
+    /// It promises less than the configuration asks for.
+    #[error("the store can't promise durability \"{asked}\": {found}; {advice}")]
+    TooWeak {
+        /// What is asked for.
+        asked: &'static str,
+        /// What the server says of itself.
+        found: String,
+        /// What to do.
+        advice: String,
+    },
     /// A row or reply that can't be read.
     #[error("the store holds something unreadable in {place}: {detail}")]
     Corrupt {
@@ -100,7 +110,7 @@ pub enum StoreError {
 impl StoreError {
     /// True when the same call may succeed later without anybody changing it.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Full { .. } | Self::ReadOnly { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Full { .. } | Self::ReadOnly { .. } | Self::TooWeak { .. })
     }
 
     /// How long a sender is asked to wait before it tries again.

@@ -4,23 +4,52 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::redis::{RedisAddress, RedisOptions, RedisStore};
 use super::sqlite::{SqliteOptions, SqliteStore};
 use super::{Store, StoreError};
 use crate::clock::Clock;
 
 /// A store's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Location {
     /// `sqlite:<path>`: a file on this machine.
     Sqlite(PathBuf),
+    /// `redis://…`, `rediss://…`, `redis+sentinel://…`: a server that several machines share.
+    Redis(RedisAddress),
 }
 
-/// A URL that names no store.
+/// A URL that names no store. Only the scheme is shown: what follows may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{scheme}:…` names no store; allowed are `sqlite:<path>`")]
+#[error("`{scheme}:…` names no store: {why}")]
 pub struct InvalidLocation {
-    // Only the scheme is shown: what follows may hold a password.
     scheme: String,
+    why: String,
+}
+
+/// What must have happened to a write before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// It is in the server's memory: for what may be lost.
+    Memory,
+    /// It is written to a file that is synced each second.
+    #[default]
+    Everysec,
+    /// It is on disk.
+    Fsync,
+}
+
+impl Durability {
+    /// The word in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Everysec => "everysec",
+            Self::Fsync => "fsync",
+        }
+    }
 }
 
 impl std::str::FromStr for Location {
@@ -28,11 +57,21 @@ impl std::str::FromStr for Location {
 
     fn from_str(url: &str) -> Result<Self, InvalidLocation> {
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
-        match url.strip_prefix("sqlite:") {
-            Some(path) if !path.trim_start_matches('/').is_empty() => {
-                Ok(Self::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+        let invalid = |why: String| InvalidLocation { scheme: scheme.chars().take(40).collect(), why };
+        match scheme {
+            "sqlite" => match url.strip_prefix("sqlite:") {
+                Some(path) if !path.trim_start_matches('/').is_empty() => {
+                    Ok(Self::Sqlite(PathBuf::from(path.strip_prefix("//").unwrap_or(path))))
+                }
+                _ => Err(invalid("the path is missing: `sqlite:<path>`".into())),
+            },
+            "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" => {
+                RedisAddress::parse(url).map(Self::Redis).map_err(|e| invalid(e.to_string()))
             }
-            _ => Err(InvalidLocation { scheme: scheme.chars().take(40).collect() }),
+            _ => Err(invalid(
+                "allowed are `sqlite:<path>`, `redis://…`, `rediss://…`, `redis+sentinel://…` and `rediss+sentinel://…`"
+                    .into(),
+            )),
         }
     }
 }
@@ -44,12 +83,14 @@ pub struct StoreRules {
     pub crash_limit: u32,
     /// A job that has run so much longer than its timeout is taken from its holder.
     pub deadline_grace: Duration,
+    /// A server that promises less is refused. SQLite keeps everything on disk whatever is asked.
+    pub durability: Durability,
 }
 
 impl Default for StoreRules {
-    /// Three crashes; ten seconds.
+    /// Three crashes; ten seconds; synced each second.
     fn default() -> Self {
-        Self { crash_limit: 3, deadline_grace: Duration::from_secs(10) }
+        Self { crash_limit: 3, deadline_grace: Duration::from_secs(10), durability: Durability::Everysec }
     }
 }
 
@@ -64,6 +105,9 @@ pub async fn open(location: &Location, rules: StoreRules, clock: Clock) -> Resul
             options.crash_limit = rules.crash_limit;
             options.deadline_grace = rules.deadline_grace;
             Ok(Arc::new(SqliteStore::open(options, clock).await?))
+        }
+        Location::Redis(address) => {
+            Ok(Arc::new(RedisStore::open(RedisOptions { address: address.clone(), rules }, clock).await?))
         }
     }
 }

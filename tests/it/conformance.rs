@@ -41,3 +41,4 @@ mod suite;
 mod waiting;
 
 suite::conformance!(sqlite, crate::conformance::rig::sqlite);
+suite::conformance!(redis, crate::conformance::rig::redis);

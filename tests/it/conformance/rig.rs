@@ -3,15 +3,17 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::job::{Incarnation, JobId, JobRecord, JobSpec, JobState, QueueName};
+use tidemill::store::redis::{RedisAddress, RedisOptions, RedisStore};
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{
     Beat, BeatReply, Claimed, Enqueued, LeaseToken, ListQuery, NewJob, QueueCounts, QueueSettings, Rescued, Retention,
-    Settled, Settlement, Store, StoreError, Verdict,
+    Settled, Settlement, Store, StoreError, StoreRules, Verdict,
 };
 
 /// How long a worker of the rig lives without a beat.
@@ -52,6 +54,24 @@ pub(crate) async fn sqlite_in(dir: TempDir) -> Rig {
         })
     };
     Rig::new(clock, entropy, Box::new(open), dir).await
+}
+
+/// A rig over the server that all tests share, with keys of its own.
+pub(crate) async fn redis() -> Rig {
+    static RIGS: AtomicU32 = AtomicU32::new(0);
+    let number = RIGS.fetch_add(1, Ordering::Relaxed);
+    let url = format!("{}?namespace=rig-{number}", tidemill_testkit::shared_redis().url());
+    let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
+    let at = clock.clone();
+    let open = move || -> Opening {
+        let (address, clock) = (RedisAddress::parse(&url).expect("an address"), at.clone());
+        Box::pin(async move {
+            let options = RedisOptions { address, rules: StoreRules::default() };
+            let store = RedisStore::open(options, clock).await.expect("open the store");
+            Arc::new(store) as Arc<dyn Store>
+        })
+    };
+    Rig::new(clock, entropy, Box::new(open), tempfile::tempdir().expect("a temporary directory")).await
 }
 
 /// The rig's queue.

@@ -1,0 +1,291 @@
+//! The hot path: enqueue, claim, settle. One script call for each batch.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, Value};
+use tokio::sync::Mutex as Turn;
+
+use super::RedisStore;
+use super::failure::misread;
+use super::link::{Access, Link, Parts};
+use super::wire::{self, member, put_settlement};
+use super::{script, told};
+use crate::clock::Timestamp;
+use crate::job::{DeadReason, Incarnation, JobId, QueueName};
+use crate::store::{Claimed, Enqueued, NewJob, Settled, Settlement, StoreError, Verdict};
+
+/// A waiting claim asks again after this at the latest, should a message have been lost.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Claims of one worker and queue go one after the other, so that a lost answer can be asked for again.
+#[derive(Debug, Default)]
+pub(super) struct Tickets {
+    turns: Mutex<HashMap<(Incarnation, QueueName), Arc<Turn<Option<u64>>>>>,
+    next: AtomicU64,
+}
+
+impl Tickets {
+    /// Tickets that no other process has, because `first` is random.
+    pub(super) fn from(first: u64) -> Self {
+        Self { turns: Mutex::default(), next: AtomicU64::new(first) }
+    }
+
+    fn turn(&self, worker: Incarnation, queue: &QueueName) -> Arc<Turn<Option<u64>>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry((worker, queue.clone())).or_default())
+    }
+
+    /// Forgets a worker that has ended.
+    pub(super) fn forget(&self, worker: Incarnation) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).retain(|(who, _), _| *who != worker);
+    }
+}
+
+/// What one look of a claim found.
+enum Look {
+    Jobs(Vec<Claimed>),
+    /// Nothing now; a limit allows more after this.
+    Nothing(Option<Duration>),
+}
+
+impl RedisStore {
+    pub(super) async fn enqueue_batch(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+        let step = "enqueue";
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut cmd = self.link.call(&script::ENQUEUE);
+        put_jobs(&mut cmd, jobs)?;
+        let reply = self.link.run(Access::Write, step, &script::ENQUEUE, &cmd).await?;
+        let mut parts = Parts::of(step, reply)?;
+        outcome(&mut parts)?;
+        let (new, kept) = (parts.bytes()?, parts.bytes()?);
+        told(&self.link, parts);
+        let ids = kept.chunks_exact(16).map(|id| id.try_into().map(JobId::from_bytes));
+        let answers: Result<Vec<_>, _> = new
+            .iter()
+            .zip(ids)
+            .map(|(new, id)| id.map(|id| if *new == b'1' { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) }))
+            .collect();
+        answers.ok().filter(|answers| answers.len() == jobs.len()).ok_or_else(|| misread(step, "answer for each job"))
+    }
+
+    /// Claims in a task of its own: a caller that goes away must not take an answer with it.
+    pub(super) async fn claim_waiting(
+        &self,
+        queue: &QueueName,
+        worker: Incarnation,
+        n: u32,
+        wait: Duration,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let until = Instant::now() + wait;
+        let bell = self.link.wakes().of(queue.as_str());
+        loop {
+            let rung = bell.notified();
+            tokio::pin!(rung);
+            // Before looking: what becomes ready from here on rings.
+            rung.as_mut().enable();
+            let limited = match self.look(queue, worker, n).await? {
+                Look::Jobs(jobs) => return Ok(jobs),
+                Look::Nothing(limited) => limited,
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Vec::new());
+            }
+            let pause = left.min(ASK_AGAIN_AFTER).min(limited.unwrap_or(left));
+            // Over or rung: both mean to look again.
+            let _ = tokio::time::timeout(pause, rung).await;
+        }
+    }
+
+    async fn look(&self, queue: &QueueName, worker: Incarnation, n: u32) -> Result<Look, StoreError> {
+        let (link, tickets, grace_ms) = (Arc::clone(&self.link), Arc::clone(&self.tickets), self.grace_ms());
+        let request = Request { queue: queue.clone(), worker, n: super::batch(n), grace_ms };
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.tasks.spawn(async move {
+            let found = request.ask(&link, &tickets).await;
+            // The caller went away: nobody will run what it was given.
+            if let Err(Ok(Look::Jobs(orphans))) = reply.send(found) {
+                give_back(&link, orphans).await;
+            }
+        });
+        let mut awaited = Awaited { store: self, answer };
+        (&mut awaited.answer)
+            .await
+            .map_err(|_| StoreError::Unavailable { step: "claim", detail: "the store was closed".into() })?
+    }
+
+    pub(super) async fn settle_batch(&self, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        match settle(&self.link, batch).await {
+            Err(StoreError::Corrupt { .. }) if batch.len() > 1 => {}
+            settled => return settled,
+        }
+        // One by one, so that a verdict that can't be written holds nobody else up: its job is dead and says why.
+        let mut settled = Vec::with_capacity(batch.len());
+        for one in batch {
+            settled.extend(match settle(&self.link, std::slice::from_ref(one)).await {
+                Err(StoreError::Corrupt { place, detail }) => {
+                    let error = format!("its end could not be written ({place}: {detail})");
+                    let dead = Verdict::Dead { reason: DeadReason::Permanent, error };
+                    settle_as(&self.link, &[(one, &dead)]).await?
+                }
+                done => done?,
+            });
+        }
+        Ok(settled)
+    }
+}
+
+/// A claim's answer that is on its way. Dropped before it was read, it hands back the jobs that came meanwhile.
+struct Awaited<'a> {
+    store: &'a RedisStore,
+    answer: tokio::sync::oneshot::Receiver<Result<Look, StoreError>>,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.answer.close();
+        // Without an answer here the task finds the channel closed and hands the jobs back itself.
+        if let Ok(Ok(Look::Jobs(orphans))) = self.answer.try_recv() {
+            let link = Arc::clone(&self.store.link);
+            self.store.tasks.spawn(async move { give_back(&link, orphans).await });
+        }
+    }
+}
+
+async fn give_back(link: &Link, orphans: Vec<Claimed>) {
+    let batch: Vec<_> =
+        orphans.into_iter().map(|job| Settlement { lease: job.lease, verdict: Verdict::Release }).collect();
+    if let Err(error) = settle(link, &batch).await {
+        tracing::warn!(%error, jobs = batch.len(), "could not hand back jobs that nobody took; their deadline will");
+    }
+}
+
+struct Request {
+    queue: QueueName,
+    worker: Incarnation,
+    n: u32,
+    grace_ms: u64,
+}
+
+impl Request {
+    async fn ask(&self, link: &Link, tickets: &Tickets) -> Result<Look, StoreError> {
+        let turn = tickets.turn(self.worker, &self.queue);
+        let mut unanswered = turn.lock().await;
+        // A ticket whose answer was lost: whatever it got is asked for again before anything new.
+        let ticket = *unanswered.get_or_insert_with(|| tickets.next.fetch_add(1, Ordering::Relaxed));
+        let found = self.once(link, ticket).await;
+        match &found {
+            Err(StoreError::Unavailable { .. } | StoreError::Corrupt { .. }) => {}
+            Err(StoreError::DeadIncarnation(_)) => tickets.forget(self.worker),
+            _ => *unanswered = None,
+        }
+        found
+    }
+
+    async fn once(&self, link: &Link, ticket: u64) -> Result<Look, StoreError> {
+        let step = "claim";
+        let mut cmd = link.call(&script::CLAIM);
+        cmd.arg(self.queue.as_str()).arg(self.worker.as_bytes()).arg(self.n).arg(self.grace_ms);
+        cmd.arg(format!("{ticket:016x}"));
+        let reply = link.run(Access::Read, step, &script::CLAIM, &cmd).await?;
+        let mut parts = Parts::of(step, reply)?;
+        match outcome(&mut parts) {
+            Err(StoreError::DeadIncarnation(_)) => return Err(StoreError::DeadIncarnation(self.worker)),
+            done => done?,
+        }
+        let now = Timestamp::from_ms(parts.number()?);
+        let limited = parts.number()?;
+        let mut jobs = Vec::new();
+        while !parts.is_over() {
+            let (slot, head, body) = (wire::slot(&parts.bytes()?)?, parts.bytes()?, parts.bytes()?);
+            jobs.push(wire::claimed(slot, &head, &body, self.worker, now)?);
+        }
+        // Asked for again by a pool that has fewer places now.
+        let surplus = jobs.split_off(jobs.len().min(usize::try_from(self.n).unwrap_or(usize::MAX)));
+        if !surplus.is_empty() {
+            give_back(link, surplus).await;
+        }
+        if jobs.is_empty() {
+            return Ok(Look::Nothing((limited >= 0).then(|| Timestamp::from_ms(limited).since(now))));
+        }
+        Ok(Look::Jobs(jobs))
+    }
+}
+
+/// Adds the two arguments of each job.
+pub(super) fn put_jobs(cmd: &mut Cmd, jobs: &[NewJob]) -> Result<(), StoreError> {
+    for job in jobs {
+        cmd.arg(wire::meta(job)).arg(wire::body(job)?);
+    }
+    Ok(())
+}
+
+/// A script's first word.
+pub(super) fn outcome(parts: &mut Parts) -> Result<(), StoreError> {
+    match parts.bytes()?.as_slice() {
+        b"ok" => Ok(()),
+        b"no_queue" => {
+            let name = String::from_utf8_lossy(&parts.bytes()?).into_owned();
+            Err(match name.parse() {
+                Ok(queue) => StoreError::NoSuchQueue(queue),
+                Err(_) => misread("look a queue up", "queue's name"),
+            })
+        }
+        // Which one the caller knows.
+        b"dead" => Err(StoreError::DeadIncarnation(Incarnation::from_bytes([0; 16]))),
+        _ => Err(misread("read an outcome", "known word")),
+    }
+}
+
+async fn settle(link: &Link, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+    let batch: Vec<_> = batch.iter().map(|one| (one, &one.verdict)).collect();
+    settle_as(link, &batch).await
+}
+
+async fn settle_as(link: &Link, batch: &[(&Settlement, &Verdict)]) -> Result<Vec<Settled>, StoreError> {
+    let step = "settle";
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut cmd = link.call(&script::SETTLE);
+    cmd.arg(batch.len());
+    for (settlement, verdict) in batch {
+        let mut one = Vec::with_capacity(64);
+        put_settlement(&mut one, settlement.lease.token(), verdict)?;
+        cmd.arg(one);
+    }
+    for (_, verdict) in batch {
+        if let Verdict::Complete { children, .. } = verdict {
+            put_jobs(&mut cmd, children)?;
+        }
+    }
+    let reply = link.run(Access::Write, step, &script::SETTLE, &cmd).await?;
+    let mut parts = Parts::of(step, reply)?;
+    outcome(&mut parts)?;
+    let letters = parts.bytes()?;
+    told(link, parts);
+    if letters.len() != batch.len() {
+        return Err(misread(step, "answer for each settlement"));
+    }
+    let answer = |letter: &u8| match letter {
+        b'-' => Ok(Settled::LeaseLost),
+        letter => wire::state_of(*letter).map(Settled::Accepted),
+    };
+    letters.iter().map(answer).collect()
+}
+
+/// The three arguments by which a script knows a lease.
+pub(super) fn put_lease(cmd: &mut Cmd, lease: crate::store::LeaseToken) {
+    let epoch = u32::try_from(lease.epoch).unwrap_or(u32::MAX);
+    cmd.arg(&member(lease.slot)).arg(&epoch.to_le_bytes()).arg(lease.holder.as_bytes());
+}
+
+/// True for a script's 1.
+pub(super) fn yes(reply: &Value) -> bool {
+    matches!(reply, Value::Int(1))
+}

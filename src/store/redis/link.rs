@@ -1,0 +1,345 @@
+//! The one connection: opened when needed, dropped when it breaks, opened again by the next call.
+//!
+//! Guarantees: every call ends within a bounded time; nothing is sent twice behind the caller's back, except a script that
+//! the server did not know and therefore did not run. Messages for this process arrive on the same connection, so whoever
+//! can call can hear.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, PushInfo, PushKind, Script, ServerErrorKind, Value};
+use tokio::sync::Mutex;
+
+use super::address::{Door, RedisAddress};
+use super::failure::{failure, misread};
+use super::promise::Promise;
+use super::wake::Wakes;
+use crate::clock::{Clock, Timestamp};
+use crate::store::{Durability, StoreError};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// A server that has not answered after this is given up, and with it a connection that is only half open.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// After a failed try the next callers are told the same for so long, instead of queueing up to connect.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// How long an acknowledgement of the disk is waited for.
+const DISK_WITHIN_MS: u64 = 2_000;
+
+/// The way to the server.
+pub(super) struct Link {
+    address: RedisAddress,
+    prefix: String,
+    durability: Durability,
+    clock: Clock,
+    door: Mutex<Door>,
+    state: SyncMutex<State>,
+    wakes: Arc<Wakes>,
+    /// Since when (on the store's clock) it could be reached without a gap.
+    healthy_since: AtomicI64,
+}
+
+#[derive(Default)]
+struct State {
+    open: Option<Open>,
+    /// Counts connections, so that a late error does not drop a newer one.
+    number: u64,
+    refused: Option<(Instant, StoreError)>,
+    promise: Option<Promise>,
+}
+
+#[derive(Clone)]
+struct Open {
+    connection: MultiplexedConnection,
+    number: u64,
+    /// Each durable write waits for the disk.
+    wait_for_disk: bool,
+}
+
+/// What a call does to the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Looks only, or writes what may be lost.
+    Read,
+    /// Must be as durable as was asked for when it returns.
+    Write,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        address: RedisAddress,
+        durability: Durability,
+        clock: Clock,
+        wakes: Arc<Wakes>,
+    ) -> Result<Self, StoreError> {
+        let door =
+            address.door().map_err(|e| StoreError::Unavailable { step: "read the address", detail: e.to_string() })?;
+        let prefix = address.prefix();
+        let healthy_since = AtomicI64::new(i64::MIN);
+        Ok(Self {
+            address,
+            prefix,
+            durability,
+            clock,
+            door: Mutex::new(door),
+            state: SyncMutex::default(),
+            wakes,
+            healthy_since,
+        })
+    }
+
+    /// Where it leads, without secrets.
+    pub(super) fn shown(&self) -> String {
+        self.address.shown()
+    }
+
+    /// What keys and channels begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// What the server can promise, as of the last connection.
+    pub(super) fn promise(&self) -> Option<Promise> {
+        self.lock().promise.clone()
+    }
+
+    /// Since when the store could be reached without a gap: nobody is judged for a silence that began before.
+    pub(super) fn healthy_since(&self) -> Timestamp {
+        Timestamp::from_ms(self.healthy_since.load(Ordering::Relaxed))
+    }
+
+    /// The bells of this process.
+    pub(super) fn wakes(&self) -> &Arc<Wakes> {
+        &self.wakes
+    }
+
+    /// Begins a script's call: the namespace and the time stand in it already.
+    pub(super) fn call(&self, script: &Script) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        let now = self.clock.by_hand().map_or(-1, Timestamp::as_ms);
+        cmd.arg(script.get_hash()).arg(1).arg(&self.prefix).arg(now);
+        cmd
+    }
+
+    /// Runs a script; loads it first where the server does not know it (any more).
+    pub(super) async fn run(
+        &self,
+        access: Access,
+        step: &'static str,
+        script: &Script,
+        cmd: &Cmd,
+    ) -> Result<Value, StoreError> {
+        let open = self.open(step).await?;
+        let mut answer = ask(&open, access, cmd).await;
+        if answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            let loaded = script.load_async(&mut open.connection.clone()).await;
+            answer = match loaded {
+                Ok(_) => ask(&open, access, cmd).await,
+                Err(e) => Err(e),
+            };
+        }
+        answer.map_err(|e| self.failed(step, &open, &e))
+    }
+
+    /// Sends a plain command.
+    pub(super) async fn send(&self, step: &'static str, cmd: &Cmd) -> Result<Value, StoreError> {
+        let open = self.open(step).await?;
+        ask(&open, Access::Read, cmd).await.map_err(|e| self.failed(step, &open, &e))
+    }
+
+    fn failed(&self, step: &'static str, open: &Open, error: &redis::RedisError) -> StoreError {
+        let failure = failure(step, error);
+        if failure.broken {
+            let mut state = self.lock();
+            if state.open.as_ref().is_some_and(|now| now.number == open.number) {
+                state.open = None;
+            }
+        }
+        failure.error
+    }
+
+    /// The connection; one caller at a time opens it.
+    async fn open(&self, step: &'static str) -> Result<Open, StoreError> {
+        if let Some(open) = self.known(step)? {
+            return Ok(open);
+        }
+        let mut door = self.door.lock().await;
+        if let Some(open) = self.known(step)? {
+            return Ok(open);
+        }
+        let number = self.lock().number + 1;
+        let connected = tokio::time::timeout(CONNECT_WITHIN + ANSWER_WITHIN, self.connect(&mut door)).await;
+        let connected = connected.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable { step: "connect", detail: format!("no answer from {}", self.shown()) })
+        });
+        let mut state = self.lock();
+        state.number = number;
+        match connected {
+            Ok((connection, promise)) => {
+                let open = Open { connection, number, wait_for_disk: promise.wait_for_disk };
+                state.open = Some(open.clone());
+                state.refused = None;
+                state.promise = Some(promise);
+                drop(state);
+                // What was said meanwhile was not heard.
+                self.wakes.ring_all();
+                Ok(open)
+            }
+            Err(error) => {
+                state.refused = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn known(&self, step: &'static str) -> Result<Option<Open>, StoreError> {
+        let state = self.lock();
+        if let Some(open) = &state.open {
+            return Ok(Some(open.clone()));
+        }
+        match &state.refused {
+            Some((at, StoreError::Unavailable { detail, .. })) if at.elapsed() < TRY_AGAIN_AFTER => {
+                Err(StoreError::Unavailable { step, detail: detail.clone() })
+            }
+            Some((at, error)) if at.elapsed() < TRY_AGAIN_AFTER => Err(error.clone()),
+            _ => Ok(None),
+        }
+    }
+
+    async fn connect(&self, door: &mut Door) -> Result<(MultiplexedConnection, Promise), StoreError> {
+        let failed = |e: &redis::RedisError| failure("connect", e).error;
+        let client = match door {
+            Door::Server(client) => client.clone(),
+            Door::Sentinels(sentinels) => sentinels.async_get_client().await.map_err(|e| failed(&e))?,
+        };
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_WITHIN))
+            .set_response_timeout(Some(ANSWER_WITHIN))
+            .set_push_sender(hear(&self.wakes));
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| failed(&e))?;
+        let promise = Promise::of(&mut connection, self.durability).await?;
+        connection.subscribe(format!("{}wake", self.prefix)).await.map_err(|e| failed(&e))?;
+        self.note_gap(&mut connection, promise.up_ms).await?;
+        Ok((connection, promise))
+    }
+
+    /// A server that was away can't have heard the beats of the living. (A clock turned by hand knows no uptime.)
+    async fn note_gap(&self, connection: &mut MultiplexedConnection, up_ms: i64) -> Result<(), StoreError> {
+        if self.clock.by_hand().is_some() {
+            return Ok(());
+        }
+        let time: (i64, i64) =
+            redis::cmd("TIME").query_async(connection).await.map_err(|e| failure("read the time", &e).error)?;
+        let now = time.0 * 1_000 + time.1 / 1_000;
+        let first = self.lock().number == 0;
+        let since = if first { now.saturating_sub(up_ms) } else { now };
+        self.healthy_since.store(since, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends, and where it must be on disk waits for it on the same connection.
+async fn ask(open: &Open, access: Access, cmd: &Cmd) -> redis::RedisResult<Value> {
+    let mut connection = open.connection.clone();
+    if access == Access::Read || !open.wait_for_disk {
+        return match connection.send_packed_command(cmd).await? {
+            Value::ServerError(error) => Err(error.into()),
+            value => Ok(value),
+        };
+    }
+    let mut both = Pipeline::with_capacity(2);
+    both.add_command(cmd.clone()).cmd("WAITAOF").arg(1).arg(0).arg(DISK_WITHIN_MS);
+    let mut answers = connection.send_packed_commands(&both, 0, 2).await?.into_iter();
+    let value = match answers.next() {
+        Some(Value::ServerError(error)) => return Err(error.into()),
+        Some(value) => value,
+        None => Value::Nil,
+    };
+    match answers.next() {
+        Some(Value::ServerError(error)) => Err(error.into()),
+        Some(Value::Array(synced)) if matches!(synced.first(), Some(Value::Int(1..))) => Ok(value),
+        _ => Err((ErrorKind::Io, "the server did not say in time that it is on disk").into()),
+    }
+}
+
+fn hear(wakes: &Arc<Wakes>) -> impl Fn(PushInfo) -> Result<(), std::convert::Infallible> + Send + Sync + 'static {
+    let wakes = Arc::clone(wakes);
+    move |push: PushInfo| {
+        match push.kind {
+            PushKind::Message => {
+                if let Some(Value::BulkString(message)) = push.data.get(1) {
+                    wakes.ring(message);
+                }
+            }
+            // Waiting claims look again, and find out by that.
+            PushKind::Disconnection => wakes.ring_all(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A reply's parts, read from the front.
+pub(super) struct Parts {
+    step: &'static str,
+    rest: std::vec::IntoIter<Value>,
+}
+
+impl Parts {
+    /// The reply, which must be an array.
+    pub(super) fn of(step: &'static str, reply: Value) -> Result<Self, StoreError> {
+        match reply {
+            Value::Array(parts) => Ok(Self { step, rest: parts.into_iter() }),
+            _ => Err(misread(step, "array")),
+        }
+    }
+
+    /// The next part, a number.
+    pub(super) fn number(&mut self) -> Result<i64, StoreError> {
+        match self.rest.next() {
+            Some(Value::Int(n)) => Ok(n),
+            Some(Value::BulkString(text)) => {
+                let number = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+                number.ok_or_else(|| misread(self.step, "number"))
+            }
+            _ => Err(misread(self.step, "number")),
+        }
+    }
+
+    /// The next part, bytes.
+    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
+        self.next_bytes().ok_or_else(|| misread(self.step, "bytes"))
+    }
+
+    /// The next part, if there is one and it is bytes.
+    pub(super) fn next_bytes(&mut self) -> Option<Vec<u8>> {
+        match self.rest.next() {
+            Some(Value::BulkString(bytes)) => Some(bytes),
+            Some(Value::SimpleString(text)) => Some(text.into_bytes()),
+            Some(Value::Okay) => Some(b"OK".to_vec()),
+            _ => None,
+        }
+    }
+
+    /// True when all parts are read.
+    pub(super) fn is_over(&self) -> bool {
+        self.rest.len() == 0
+    }
+
+    /// The next part, itself an array.
+    pub(super) fn parts(&mut self) -> Result<Self, StoreError> {
+        Self::of(self.step, self.rest.next().unwrap_or_default())
+    }
+}

@@ -1,0 +1,10 @@
+-- ARGV: now, then name, rate ('' for none) and retention (JSON) of each queue. Everybody looks again.
+for i = 2, #ARGV, 3 do
+  local Q = P .. 'q:' .. ARGV[i]
+  call('SADD', P .. 'queues', ARGV[i])
+  call('HSETNX', Q, 'paused', '0')
+  call('HSET', Q, 'rate', ARGV[i + 1], 'retention', ARGV[i + 2])
+  messages[#messages + 1] = ARGV[i]
+end
+flush()
+return told({ 'ok' })

@@ -1,0 +1,93 @@
+-- ARGV: now, n, then n settlements (verdict letter, member, epoch, holder, delay, reason, number of children, text), then
+-- meta and body of each child in the settlements' order. Answers: 'ok', a letter each ('-': the lease was stale), messages.
+-- Verdicts: C complete, T retry, Z snooze, D dead, X cancel, L release.
+local n = tonumber(ARGV[2])
+local first_child = 3 + n
+local unknown = unknown_queue(first_child, (#ARGV - first_child + 1) / 2)
+if unknown then return { 'no_queue', unknown } end
+local members, head = {}, {}
+for i = 1, n do members[i] = sub(ARGV[i + 2], 2, 15) end
+local found = fetch(P .. 'head', members)
+for i = 1, n do head[members[i]] = found[i] end
+
+local living = {}
+local function lives(worker)
+  if living[worker] == nil then living[worker] = call('ZSCORE', P .. 'alive', worker) end
+  return living[worker]
+end
+
+local ENDED, AWAY = spack('<I6I6', now, 0) .. NOBODY, string.rep('\0', 12) .. NOBODY
+local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
+
+-- The job's new head, by verdict. A job that somebody wants stopped is cancelled where it would run again.
+local function ended(s, member, h)
+  local verdict, text = sub(s, 1, 1), sub(s, 45)
+  local flags, attempt = flags_of(h), attempt_of(h)
+  local quiet = bit.band(flags, 255 - STOP)
+  if verdict == 'C' then
+    if text ~= '' then
+      more[#more + 1] = 'r' .. member
+      more[#more + 1] = text
+      quiet = bit.bor(quiet, RESULT)
+    end
+    completed[queue_of(h)] = (completed[queue_of(h)] or 0) + 1
+    return 'c' .. string.char(quiet, 0) .. sub(h, 4, 17) .. ENDED .. sub(h, 46)
+  end
+  local asked = has(h, STOP)
+  if asked and (verdict == 'T' or verdict == 'Z' or verdict == 'L') then
+    verdict, text = 'X', 'cancelled while it was running'
+  end
+  if verdict == 'X' or verdict == 'D' then
+    fail(member, attempt, text)
+    local state = verdict == 'D' and 'd' or 'x'
+    return state .. string.char(bit.bor(quiet, FAILED), string.byte(s, 42)) .. sub(h, 4, 17) .. ENDED .. sub(h, 46)
+  end
+  if has(h, PROGRESS) and verdict ~= 'Z' then forgotten[#forgotten + 1] = 'p' .. member end
+  quiet = bit.band(quiet, 255 - PROGRESS)
+  if verdict == 'L' then
+    return 'r' .. string.char(quiet, 0) .. spack('<I4', math.max(attempt - 1, 0)) .. sub(h, 8, 17) .. AWAY .. sub(h, 46)
+  end
+  local run_at = spack('<I6', min(now + sunpack('<I6', s, 36), MAX))
+  if verdict == 'T' then
+    fail(member, attempt, text)
+    quiet = bit.bor(quiet, FAILED)
+  else
+    attempt = math.max(attempt - 1, 0)
+    more[#more + 1] = 'p' .. member
+    more[#more + 1] = text
+    quiet = bit.bor(quiet, PROGRESS)
+  end
+  return 's' .. string.char(quiet, 0) .. spack('<I4', attempt) .. sub(h, 8, 17) .. AWAY .. sub(h, 46, 48) .. run_at
+    .. sub(h, 55)
+end
+
+for i = 1, n do
+  local s, member = ARGV[i + 2], members[i]
+  local h, children = head[member], sunpack('<I2', s, 43)
+  local holder = sub(s, 20, 35)
+  if h and state_of(h) == 'u' and sub(h, 8, 11) == sub(s, 16, 19) and holder_of(h) == holder and lives(holder) then
+    leave(member, h)
+    local new = ended(s, member, h)
+    head[member] = new
+    put_head(member, new)
+    enter(member, new)
+    local state = state_of(new)
+    if state == 'c' or state == 'd' or state == 'x' then release_key_of(member, h) end
+    for k = 0, children - 1 do place(ARGV[child + 2 * k], ARGV[child + 2 * k + 1]) end
+    letters[i] = state
+  else
+    refused = refused + 1
+    letters[i] = '-'
+  end
+  child = child + 2 * children
+end
+
+-- A removal, so that a full server lets the rest be written even where all were refused.
+call('HDEL', P .. 'gauges', '')
+flush_new()
+flush()
+if #forgotten > 0 then slices('HDEL', P .. 'more', forgotten) end
+if #more > 0 then slices('HSET', P .. 'more', more) end
+for queue, by in pairs(completed) do call('HINCRBY', P .. 'q:' .. queue, 'completed', by) end
+if refused > 0 then call('HINCRBY', P .. 'gauges', 'refusals', refused) end
+return told({ 'ok', table.concat(letters) })

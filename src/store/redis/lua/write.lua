@@ -1,0 +1,158 @@
+-- What a script is about to write. Gathered first and written at the end in few commands, so that everything is
+-- checked before the first write: Redis takes nothing back.
+local heads, zadds, zrems, counted, doomed = {}, {}, {}, {}, {}
+local messages = {}
+local keys, keys_changed, keys_ending = {}, {}, {}
+local fails = {}
+
+local function put_head(member, h)
+  heads[#heads + 1] = member
+  heads[#heads + 1] = h
+end
+
+local function zput(key, score, member)
+  local list = zadds[key]
+  if not list then
+    list = {}
+    zadds[key] = list
+  end
+  local n = #list
+  list[n + 1] = score
+  list[n + 2] = member
+end
+
+local function ztake(key, member)
+  local list = zrems[key]
+  if not list then
+    list = {}
+    zrems[key] = list
+  end
+  list[#list + 1] = member
+end
+
+local function ready_key(queue, priority) return P .. 'ready:' .. queue .. ':' .. priority end
+local function due_key(queue) return P .. 'due:' .. queue end
+local function end_key(queue, state) return P .. 'end:' .. queue .. ':' .. state end
+
+local function count(queue, state, by)
+  local field = state .. ':' .. queue
+  counted[field] = (counted[field] or 0) + by
+end
+
+-- Enters a state's index. `h` is the job's new head.
+local function enter(member, h)
+  local state, queue = state_of(h), queue_of(h)
+  if state == 'r' then
+    zput(ready_key(queue, priority_of(h)), run_at_of(h), member)
+  elseif state == 's' then
+    zput(due_key(queue), run_at_of(h), member)
+    messages.earliest = min(messages.earliest or MAX, run_at_of(h))
+  elseif state ~= 'u' then
+    zput(end_key(queue, state), finished_of(h), member)
+  end
+  count(queue, state, 1)
+end
+
+-- Leaves a state's index. `h` is the job's old head.
+local function leave(member, h)
+  local state, queue = state_of(h), queue_of(h)
+  if state == 'r' then
+    ztake(ready_key(queue, priority_of(h)), member)
+  elseif state == 's' then
+    ztake(due_key(queue), member)
+  elseif state == 'u' then
+    ztake(P .. 'lease:' .. holder_of(h), member)
+    if has(h, STOP) then call('SREM', P .. 'stop:' .. holder_of(h), member) end
+  else
+    ztake(end_key(queue, state), member)
+  end
+  count(queue, state, -1)
+end
+
+-- The last ten things that went wrong.
+local function fail(member, attempt, text)
+  fails[#fails + 1] = { P .. 'fail:' .. member, now .. '|' .. attempt .. '|' .. text }
+end
+
+-- A unique key's row: live, keep_until, holder. False: nobody has it.
+local function key_row(key)
+  if keys[key] == nil then keys[key] = call('HGET', P .. 'keys', key) end
+  return keys[key]
+end
+
+local function key_holder(key)
+  local row = key_row(key)
+  if not row then return nil end
+  local live, keep_until, id = sunpack('<BI6c16', row)
+  if live == 1 or keep_until > now then return id end
+  return nil
+end
+
+local function hold_key(key, id, keep_until)
+  keys[key] = spack('<BI6c16', 1, keep_until, id)
+  keys_changed[key] = true
+end
+
+-- Lets the key of a job that has ended go, unless its window still keeps it or another job has taken it over.
+local function release_key(key, id)
+  local row = key_row(key)
+  if not row then return end
+  local _, keep_until, holder = sunpack('<BI6c16', row)
+  if holder ~= id then return end
+  if keep_until > now then
+    keys[key] = spack('<BI6c16', 0, keep_until, id)
+    keys_ending[#keys_ending + 1] = keep_until
+    keys_ending[#keys_ending + 1] = key
+  else
+    keys[key] = false
+  end
+  keys_changed[key] = true
+end
+
+local function key_of(body) return sub(body, 3, 2 + sunpack('<I2', body)) end
+
+local function release_key_of(member, h)
+  if not has(h, KEYED) then return end
+  local body = call('HGET', P .. 'body', member)
+  if body then release_key(key_of(body), id_of(h)) end
+end
+
+-- Writes it all. Removals come first: after one, a full server lets a script write on, and what ends work must work then.
+local function flush()
+  for key, list in pairs(zrems) do slices('ZREM', key, list) end
+  if #heads > 0 then slices('HSET', P .. 'head', heads) end
+  for key, list in pairs(zadds) do slices('ZADD', key, list) end
+  for key in pairs(keys_changed) do
+    if keys[key] then
+      call('HSET', P .. 'keys', key, keys[key])
+    else
+      call('HDEL', P .. 'keys', key)
+    end
+  end
+  if #keys_ending > 0 then slices('ZADD', P .. 'keys_expiry', keys_ending) end
+  for i = 1, #fails do
+    call('RPUSH', fails[i][1], fails[i][2])
+    call('LTRIM', fails[i][1], -10, -1)
+  end
+  for field, by in pairs(counted) do
+    if by ~= 0 then
+      local n = call('HINCRBY', P .. 'counts', field, by)
+      -- From none to some: only then can anybody be waiting.
+      if by > 0 and n == by and sub(field, 1, 2) == 'r:' then messages[#messages + 1] = sub(field, 3) end
+    end
+  end
+  if messages.earliest then
+    local known = call('HGET', P .. 'gauges', 'due')
+    if not known or messages.earliest < tonumber(known) then
+      call('HSET', P .. 'gauges', 'due', messages.earliest)
+      messages[#messages + 1] = ''
+    end
+  end
+  for i = 1, #messages do call('PUBLISH', P .. 'wake', messages[i]) end
+end
+
+-- What the caller's own process must be told at once; the others hear it by message.
+local function told(reply)
+  for i = 1, #messages do reply[#reply + 1] = messages[i] end
+  return reply
+end
