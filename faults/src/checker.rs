@@ -21,12 +21,8 @@ use crate::report::{Report, Verdict};
 /// Judges a run.
 pub fn check(history: &History) -> Report {
     let rules = &history.rules;
-    let mut report = Report {
-        scenario: rules.scenario.clone(),
-        store: rules.store.clone(),
-        seed: rules.seed,
-        ..Report::default()
-    };
+    let mut report =
+        Report { scenario: rules.scenario.clone(), store: rules.store.clone(), seed: rules.seed, ..Report::default() };
     let index = Index::new(history);
     losses::check(history, &index, &mut report);
     leases::check(history, &index, &mut report);

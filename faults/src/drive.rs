@@ -59,16 +59,11 @@ pub async fn run(setting: &Setting) -> anyhow::Result<Report> {
     let log = Arc::new(Log::open(&setting.dir.join(NEMESIS))?);
     log.write(What::Born { role: "driver".into(), pid: std::process::id() });
     let place = place(setting)?;
-    let cluster = Cluster::new(setting, place.url(), shape.clone(), Arc::clone(&log), Entropy::seeded(setting.seed ^ 1));
+    let cluster =
+        Cluster::new(setting, place.url(), shape.clone(), Arc::clone(&log), Entropy::seeded(setting.seed ^ 1));
     let mut stage = Stage { cluster, place, shape, entropy, long: setting.long };
     stage.apply(setting.scenario).await?;
     stage.cluster.quiet().await?;
-    if setting.scenario == Scenario::TailCut {
-        // The end of this control is its loss: there is nobody left to drain.
-        stage.cluster.kill_all()?;
-        shocks::cut_tail(&stage.place)?;
-        stage.cluster.start_workers(&[])?;
-    }
     let patience = stage.shape.patience;
     stage.cluster.drained(patience).await?;
     stage.cluster.stop_workers().await?;

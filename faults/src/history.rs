@@ -57,6 +57,7 @@ pub struct Rules {
 pub struct AtLeast {
     pub acked: u64,
     pub unsure: u64,
+    pub refused: u64,
     pub stale_refusals: u64,
     pub starts: u64,
     /// Kills at each of these steps (`any` is a kill by the driver).
@@ -116,8 +117,7 @@ impl History {
     /// # Errors
     /// When a file is missing or not one of ours.
     pub fn read(dir: &Path) -> anyhow::Result<Self> {
-        let mut history =
-            Self { rules: json(&dir.join(RULES))?, dump: json(&dir.join(DUMP))?, ..Self::default() };
+        let mut history = Self { rules: json(&dir.join(RULES))?, dump: json(&dir.join(DUMP))?, ..Self::default() };
         history.nemesis = read_log(&dir.join(NEMESIS))?.0;
         for entry in std::fs::read_dir(dir)? {
             let path = entry?.path();

@@ -18,6 +18,7 @@ pub mod pop;
 pub mod produce;
 pub mod report;
 pub mod scenario;
+pub mod soak;
 pub mod steps;
 pub mod watch;
 pub mod worker;

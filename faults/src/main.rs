@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tidemill_faults::{drive, hold, place::StoreKind, produce, report::Verdict, scenario::Scenario, worker};
+use tidemill_faults::{drive, hold, place::StoreKind, produce, report::Verdict, scenario::Scenario, soak, worker};
 
 #[derive(Parser, Debug)]
 #[command(about = "Real processes under faults, judged from outside")]
@@ -38,6 +38,8 @@ enum Part {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// The long form: runs until the time is over and keeps the book.
+    Soak(soak::SoakPart),
     /// Plays a worker.
     Worker(worker::WorkerPart),
     /// Plays a producer.
@@ -58,6 +60,10 @@ async fn play(part: Part) -> anyhow::Result<ExitCode> {
         Part::Worker(args) => return worker::run(args).await.map(|()| ExitCode::SUCCESS),
         Part::Produce(args) => return produce::run(args).await.map(|()| ExitCode::SUCCESS),
         Part::Hold(args) => return hold::run(&args).map(|()| ExitCode::SUCCESS),
+        Part::Soak(args) => {
+            let good = tokio::task::block_in_place(|| soak::run(&args))?;
+            return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
         Part::Check { dir } => drive::judge(&dir)?,
         Part::Drive { scenario, store, seed, dir, long, json } => {
             let program = std::env::current_exe()?;

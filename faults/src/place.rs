@@ -45,7 +45,8 @@ impl Place {
         std::fs::create_dir_all(&folder)?;
         if let Some(megabytes) = megabytes {
             let size = format!("size={megabytes}m");
-            let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tidemill-faults"]).arg(&folder).output();
+            let mount =
+                Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tidemill-faults"]).arg(&folder).output();
             let mount = mount.context("run `mount`")?;
             ensure!(mount.status.success(), "mount a tmpfs: {}", String::from_utf8_lossy(&mount.stderr).trim());
         }

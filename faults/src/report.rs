@@ -42,6 +42,8 @@ pub struct Report {
     pub more_findings: u64,
     pub acked: u64,
     pub unsure: u64,
+    /// Calls that the store has refused for want of space.
+    pub refused: u64,
     /// Never acknowledged, and there all the same.
     pub recovered: u64,
     pub starts: u64,
@@ -55,6 +57,8 @@ pub struct Report {
     pub lost_where: [u64; 3],
     /// Starts after a committed end.
     pub illegal_repeats: u64,
+    /// The same within a window that the store's mode leaves open.
+    pub repeats_in_window: u64,
     /// Starts after an end whose commit is unsure.
     pub dup_unknown: u64,
     /// Starts after a crash or a lost lease.
@@ -73,12 +77,13 @@ pub struct Report {
     pub took_ms: u64,
 }
 
-const FINDINGS_MAX: usize = 50;
+/// Of one rule.
+const FINDINGS_MAX: usize = 5;
 
 impl Report {
     /// Notes a finding.
     pub fn find(&mut self, rule: &str, what: impl Into<String>) {
-        if self.findings.len() < FINDINGS_MAX {
+        if self.findings.iter().filter(|finding| finding.rule == rule).count() < FINDINGS_MAX {
             self.findings.push(Finding { rule: rule.into(), what: what.into() });
         } else {
             self.more_findings += 1;
@@ -101,13 +106,14 @@ impl fmt::Display for Report {
         let at = |percent| percentile(&self.recovery_ms, percent).map_or("-".into(), |ms| ms.to_string());
         write!(
             f,
-            "{} on {}, seed {}: {:?}; acknowledged {} (unsure calls {}, recovered {}), starts {}, kills {}, lost {}",
+            "{} on {}, seed {}: {:?}; acknowledged {} (calls: {} unsure, {} refused; recovered {}), starts {}, kills {}, lost {}",
             self.scenario,
             self.store,
             self.seed,
             self.verdict,
             self.acked,
             self.unsure,
+            self.refused,
             self.recovered,
             self.starts,
             self.killed(),

@@ -94,7 +94,7 @@ impl Scenario {
             patience: Duration::from_secs(90),
         };
         match self {
-            Self::Steps => usual,
+            Self::Steps => Shape { workers: if long { 5 } else { 3 }, ..usual },
             Self::Term => Shape { mix: Mix { ms_max: 3_000, ..Mix::usual() }, places: 16, per_second: 30, ..usual },
             Self::Zombie => Shape { mix: Mix { ms_max: 400, ..Mix::usual() }, ..usual },
             Self::Handlers => Shape {
@@ -149,9 +149,9 @@ impl Scenario {
         match self {
             Self::Steps => {
                 least.unsure = 1;
-                least.noticed.insert("cancelled".into(), 3);
+                least.noticed.extend([("cancelled".into(), 3)]);
             }
-            Self::Term => drop(least.noticed.insert("clean stops".into(), 3)),
+            Self::Term => least.noticed.extend([("clean stops".into(), 3)]),
             Self::Zombie => {
                 least.stale_refusals = 1;
                 least.noticed.insert("stopped".into(), 2);
@@ -160,12 +160,15 @@ impl Scenario {
                 least.acked = 20_000;
                 least.starts = 20_000;
             }
-            Self::Clock => drop(least.noticed.insert("wrong clocks".into(), 2)),
+            Self::Clock => least.noticed.extend([("wrong clocks".into(), 2)]),
             Self::Busy => {
                 least.unsure = 1;
                 least.noticed.extend([("write lock held".into(), 2), ("long reader".into(), 1)]);
             }
-            Self::Full => drop(least.noticed.insert("disk full".into(), 1)),
+            Self::Full => {
+                least.refused = 1;
+                least.noticed.insert("disk full".into(), 1);
+            }
             _ => {}
         }
         Rules {

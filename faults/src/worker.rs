@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use tokio_util::task::TaskTracker;
 use crate::act::{QUEUE, SCHEDULE, TICKS, Tick, Work};
 use crate::event::{Log, What};
 use crate::handler::Bench;
+use crate::pop;
 use crate::steps::{self, Doom, Plan};
 use crate::watch::Watched;
-use crate::pop;
 
 /// What every part is told.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +55,8 @@ impl Part {
     /// # Errors
     /// When the log can't be opened.
     pub fn begin(&self, role: &str) -> anyhow::Result<(Arc<Log>, Doom)> {
+        // The driver may be killed itself; nobody stays behind.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         let log = Arc::new(Log::open(&self.dir.join(format!("{}.{}.log", self.node, self.life)))?);
         log.write(What::Born { role: role.into(), pid: std::process::id() });
         Ok((Arc::clone(&log), Doom::new(self.kill.clone(), log)))
@@ -180,7 +183,10 @@ where
 /// When it can't be opened now.
 pub async fn opened(url: &str, rules: StoreRules, clock: Clock) -> anyhow::Result<Arc<dyn Store>> {
     let location: Location = url.parse()?;
-    Ok(open(&location, rules, clock).await?)
+    // Behind a pointer: all that a store's opening holds is not part of every future that comes here.
+    let opening: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move { open(&location, rules, clock).await });
+    let opened: Result<_, StoreError> = opening.await;
+    Ok(opened?)
 }
 
 /// The run's queues: everything is kept for the dump, also by a worker whose clock is days ahead.

@@ -22,7 +22,7 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
     }
     for kept in &history.dump.jobs {
         let tenures = index.tenures.get(&kept.id).unwrap_or(&none);
-        arithmetic(kept, tenures, report);
+        arithmetic(index, kept, tenures, report);
         if let Some(order) = index.orders.get(&kept.id) {
             fate(history, kept, order, cancels.contains_key(&kept.id), report);
         }
@@ -59,7 +59,7 @@ fn early(history: &History, order: Option<&Order>, job: JobId, all: &BTreeMap<u6
 }
 
 /// C9: claims = attempts + crashes + what is not counted (snoozes, hand-backs).
-fn arithmetic(kept: &DumpJob, all: &BTreeMap<u64, Tenure>, report: &mut Report) {
+fn arithmetic(index: &Index, kept: &DumpJob, all: &BTreeMap<u64, Tenure>, report: &mut Report) {
     let uncharged = count(all.values().filter(|tenure| {
         let back = |(end, state): (&super::tenure::Ending, JobState)| {
             matches!(end.verdict, VerdictKind::Snooze | VerdictKind::Release) && !super::is_final(state)
@@ -68,19 +68,27 @@ fn arithmetic(kept: &DumpJob, all: &BTreeMap<u64, Tenure>, report: &mut Report) 
     }));
     let accepted = count(all.values().filter(|tenure| tenure.accepted().is_some()));
     let unknown = kept.epoch.saturating_sub(accepted);
+    // What died with its holder, and was claimed again, is a crash; what was not told may be anything.
+    let died = count(all.iter().filter(|(epoch, tenure)| {
+        let signed_off = tenure.holder.and_then(|h| index.holders.get(&h)).is_some_and(|h| h.signed_off.is_some());
+        **epoch < kept.epoch && !signed_off && !tenure.maybe_settled() && index.cut_off(tenure).is_some()
+    }));
     let (attempt, crashes) = (u64::from(kept.attempt), u64::from(kept.crashes));
     let other = kept.epoch.checked_sub(attempt + crashes);
     let adds_up = other.is_some_and(|other| (uncharged..=uncharged + unknown).contains(&other));
-    if !adds_up || crashes > unknown || kept.attempt > kept.max_attempts {
+    if !adds_up || !(died..=unknown).contains(&crashes) || kept.attempt > kept.max_attempts {
         let what = format!(
-            "{}: {} claims, {attempt} attempts (of {}), {crashes} crashes, {uncharged} uncharged ends, {unknown} claims without a known end",
+            "{}: {} claims, {attempt} attempts (of {}), {crashes} crashes (at least {died}), {uncharged} uncharged ends, {unknown} claims without a known end",
             kept.id, kept.epoch, kept.max_attempts
         );
         report.find("C9", what);
     }
     for (epoch, tenure) in all {
         if *epoch > kept.epoch {
-            report.find("C9", format!("{} was claimed at epoch {epoch} and the store knows only {}", kept.id, kept.epoch));
+            report.find(
+                "C9",
+                format!("{} was claimed at epoch {epoch} and the store knows only {}", kept.id, kept.epoch),
+            );
         }
         let number = tenure.claim.as_ref().map_or(1, |(_, claim)| claim.attempt);
         if number > kept.max_attempts {

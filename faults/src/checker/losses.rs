@@ -13,7 +13,7 @@ use crate::report::Report;
 pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
     let dump: BTreeMap<JobId, &DumpJob> = history.dump.jobs.iter().map(|job| (job.id, job)).collect();
     report.acked = count(index.orders.values().filter(|order| order.acked.is_some()));
-    report.unsure = index.unsure_calls;
+    (report.unsure, report.refused) = (index.unsure_calls, index.refused_calls);
     let mut fate: BTreeMap<&str, Vec<(u64, bool)>> = BTreeMap::new();
     let windows = lossy(history);
     for (job, order) in &index.orders {
@@ -29,7 +29,10 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
             continue;
         }
         report.lost += 1;
-        report.find("C1", format!("{job} (the {}. of {}) was acknowledged and {missing}", order.asked.nth, order.producer));
+        report.find(
+            "C1",
+            format!("{job} (the {}. of {}) was acknowledged and {missing}", order.asked.nth, order.producer),
+        );
     }
     for acks in fate.values_mut() {
         add_where(acks, &mut report.lost_where);
@@ -77,7 +80,13 @@ fn add_where(acks: &mut [(u64, bool)], into: &mut [u64; 3]) {
     let first = acks.iter().position(|(_, kept)| *kept).unwrap_or(acks.len());
     let last = acks.iter().rposition(|(_, kept)| *kept).unwrap_or(0);
     for (nth, _) in acks.iter().enumerate().filter(|(_, (_, kept))| !kept) {
-        into[if nth < first { 0 } else if nth < last { 1 } else { 2 }] += 1;
+        into[if nth < first {
+            0
+        } else if nth < last {
+            1
+        } else {
+            2
+        }] += 1;
     }
 }
 

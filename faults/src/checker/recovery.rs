@@ -13,6 +13,10 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
             else {
                 continue;
             };
+            // Another had it before its process died.
+            if begun < died || history.rules.store_clock_wrong {
+                continue;
+            }
             let disturbed = index.disturbed.iter().any(|(from, to)| *from < begun && died < *to);
             // Its next holder has died too before it could begin.
             if disturbed || *next != epoch + 1 {

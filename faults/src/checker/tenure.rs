@@ -90,6 +90,7 @@ pub(super) struct Index {
     /// From when to when something else than single processes was disturbed.
     pub(super) disturbed: Vec<(u64, u64)>,
     pub(super) unsure_calls: u64,
+    pub(super) refused_calls: u64,
     pub(super) stale_notes: u64,
 }
 
@@ -123,7 +124,10 @@ impl Index {
                         answered.insert(*call);
                         index.unsure_calls += 1;
                     }
-                    What::Refused { call, .. } => drop(answered.insert(*call)),
+                    What::Refused { call, .. } => {
+                        answered.insert(*call);
+                        index.refused_calls += 1;
+                    }
                     What::Claimed { holder, jobs } => {
                         for claim in jobs {
                             let tenure = index.tenure(claim.job, claim.epoch);

@@ -62,6 +62,7 @@ pub(super) fn enough(history: &History, report: &mut Report) -> bool {
     let mut wanted = vec![
         ("acknowledged jobs".to_owned(), report.acked, least.acked),
         ("unsure enqueues".to_owned(), report.unsure, least.unsure),
+        ("refused enqueues".to_owned(), report.refused, least.refused),
         ("stale refusals".to_owned(), report.stale_refusals, least.stale_refusals),
         ("starts".to_owned(), report.starts, least.starts),
     ];

@@ -28,10 +28,7 @@ impl Stage {
             Scenario::Busy => shocks::busy(self).await,
             Scenario::Full => shocks::full(self).await,
             Scenario::Pop => self.pop().await,
-            Scenario::TailCut => {
-                self.cluster.start_node(PRODUCER, &[])?;
-                self.seconds(4).await
-            }
+            Scenario::TailCut => self.tail_cut().await,
         }
     }
 
@@ -47,14 +44,14 @@ impl Stage {
     /// Every life of every process has a step to die at; one that does not come to it dies where it is.
     async fn steps(&mut self) -> anyhow::Result<()> {
         let mut all: Vec<&'static str> = Vec::new();
-        for _ in 0..self.rounds(1) {
+        for _ in 0..if self.long { 6 } else { 1 } {
             all.extend(steps::ALL.iter().filter(|step| !PRODUCER_STEPS.contains(step)));
             self.cluster.producer_steps.extend(PRODUCER_STEPS);
         }
         self.shuffle(&mut all);
         self.cluster.steps.extend(all);
         self.cluster.start_all(&[])?;
-        let until = Instant::now() + Duration::from_secs(if self.long { 90 } else { 40 });
+        let until = Instant::now() + Duration::from_secs(if self.long { 100 } else { 40 });
         loop {
             self.cluster.pass(Duration::from_millis(300)).await?;
             self.cancel_some().await;
@@ -72,6 +69,15 @@ impl Stage {
                     self.cluster.kill(&name)?;
                 }
             }
+            // What is left waits for somebody's death.
+            let free: Vec<String> =
+                self.cluster.workers().into_iter().filter(|name| !self.cluster.has_plan(name)).collect();
+            let chosen = usize::try_from(self.entropy.below(u64::try_from(free.len())?))?;
+            if let Some(name) = free.get(chosen)
+                && self.cluster.age(name) > Duration::from_millis(1_500)
+            {
+                self.cluster.kill(name)?;
+            }
             self.cluster.tend_lost()?;
         }
     }
@@ -88,7 +94,8 @@ impl Stage {
         let Some(store) = self.cluster.store().await else { return };
         let states = [JobState::Ready, JobState::Scheduled, JobState::Running];
         let state = states[usize::try_from(self.entropy.below(3)).unwrap_or(0)];
-        let query = ListQuery { state: Some(state), queue: crate::act::QUEUE.parse().ok(), limit: 2, ..ListQuery::default() };
+        let query =
+            ListQuery { state: Some(state), queue: crate::act::QUEUE.parse().ok(), limit: 2, ..ListQuery::default() };
         let Ok(page) = store.list(query).await else { return };
         for job in page.jobs {
             self.cluster.log.write(What::Cancelling { job: job.id });
@@ -144,7 +151,7 @@ impl Stage {
 
     /// All are asked for first; then their instant comes.
     async fn due(&mut self) -> anyhow::Result<()> {
-        let ahead = if self.long { 15 } else { 25 };
+        let ahead = if self.long { 8 } else { 12 };
         let at = tidemill::clock::Clock::system().now().after(Duration::from_secs(ahead));
         self.cluster.shape.mix.due_at_ms = Some(at.as_ms());
         self.cluster.start_all(&[])?;
@@ -159,7 +166,9 @@ impl Stage {
     async fn expiry(&mut self) -> anyhow::Result<()> {
         self.cluster.start_all(&[])?;
         let all = |counts: &tidemill::store::Counts| counts.queues.iter().map(|queue| queue.running).sum::<u64>();
-        self.cluster.until("one worker runs 20,000 jobs", Duration::from_secs(120), |counts| all(counts) >= 20_000).await?;
+        self.cluster
+            .until("one worker runs 20,000 jobs", Duration::from_secs(120), |counts| all(counts) >= 20_000)
+            .await?;
         // How fast so many come back is a question of their number; it is told apart from a single worker's.
         self.cluster.log.write(What::Fault { name: "20,000 leases end".into() });
         self.cluster.unwanted("w0");
@@ -183,14 +192,39 @@ impl Stage {
             self.cluster.tend_lost()?;
             self.seconds(3).await?;
         }
-        // What a clock a day ahead has put off, only a right one brings back in time.
         for name in ["w0", "w1"] {
             self.cluster.terminate(name, Duration::from_secs(15)).await?;
             self.cluster.start_node(name, &[])?;
         }
+        self.bring_forward().await;
         Ok(())
     }
 
+    /// What a process whose clock is a day ahead has put off is due in a day where its clock is the store's: an operator
+    /// brings it forward.
+    async fn bring_forward(&mut self) {
+        let Some(store) = self.cluster.store().await else { return };
+        let query = ListQuery { state: Some(JobState::Scheduled), limit: 200, ..ListQuery::default() };
+        let Ok(page) = store.list(query).await else { return };
+        let soon = tidemill::clock::Clock::system().now().after(Duration::from_secs(3_600));
+        for job in page.jobs.iter().filter(|job| job.run_at > soon) {
+            if store.retry(job.id).await.is_ok() {
+                self.cluster.log.write(What::Noticed { name: "brought forward".into(), count: 1 });
+            }
+        }
+    }
+
+    /// The producer alone; then the machine fails, and nothing that was not synced is left.
+    async fn tail_cut(&mut self) -> anyhow::Result<()> {
+        self.cluster.start_node(PRODUCER, &[])?;
+        self.seconds(4).await?;
+        self.cluster.unwanted(PRODUCER);
+        self.cluster.kill(PRODUCER)?;
+        shocks::cut_tail(&self.place)?;
+        self.cluster.start_workers(&[])
+    }
+
+    /// The old way to take jobs from a queue.
     async fn pop(&mut self) -> anyhow::Result<()> {
         self.cluster.start_all(&["--pop"])?;
         for n in 0..3 {

@@ -93,7 +93,14 @@ impl Cluster {
         let producer = name == PRODUCER;
         let steps = if producer { &mut self.producer_steps } else { &mut self.steps };
         let plan = steps.pop_front().map(|step| {
-            let nth = 1 + u32::try_from(self.entropy.below(if step.starts_with("handler") { 20 } else { 6 })).unwrap_or(0);
+            // Some steps are passed many times a second, some once a life.
+            let times = match step.split('.').next() {
+                Some("handler" | "claim" | "settle") => 20,
+                Some("enqueue") => 10,
+                Some("beat" | "promote") => 4,
+                _ => 1,
+            };
+            let nth = 1 + u32::try_from(self.entropy.below(times)).unwrap_or(0);
             Plan { step, nth, micros: self.entropy.below(4_000) }
         });
         let node = self.nodes.get_mut(name).with_context(|| format!("{name} is no node"))?;
@@ -188,11 +195,6 @@ impl Cluster {
         let cause = if status.signal() == Some(9) { "any".to_owned() } else { cause(status) };
         self.ended(name, &cause);
         Ok(())
-    }
-
-    pub(super) fn kill_all(&mut self) -> anyhow::Result<()> {
-        let names: Vec<String> = self.nodes.keys().cloned().collect();
-        names.iter().try_for_each(|name| self.kill(name))
     }
 
     /// No new life for it.
@@ -314,12 +316,8 @@ impl Cluster {
             self.pass(Duration::from_millis(50)).await?;
             let Some(store) = self.store().await else { continue };
             if !paused {
-                let pause = store.change_schedule(SCHEDULE, ScheduleChange::Pause, "driver").await;
-                paused = match pause {
-                    Ok(_) => true,
-                    // Away, or no life of a worker was long enough yet to declare it.
-                    Err(_) => false,
-                };
+                // Not while the store is away, nor before a worker has lived long enough to declare it.
+                paused = store.change_schedule(SCHEDULE, ScheduleChange::Pause, "driver").await.is_ok();
                 continue;
             }
             if let Ok(counts) = store.counts().await {
@@ -336,7 +334,6 @@ impl Cluster {
             self.terminate(&name, Duration::from_secs(15)).await?;
         }
         self.store = None;
-        self.log.write(What::Noticed { name: "end".into(), count: 0 });
         Ok(())
     }
 

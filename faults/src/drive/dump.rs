@@ -43,7 +43,7 @@ async fn list(store: &dyn Store, state: Option<JobState>) -> Result<Vec<JobRecor
 
 fn job(record: JobRecord) -> DumpJob {
     // The payload tells a schedule's due times apart; of all others the producer's log says what it was.
-    let by_schedule = &*record.enqueued_by == format!("schedule:{SCHEDULE}");
+    let by_schedule = record.enqueued_by.strip_prefix("schedule:") == Some(SCHEDULE);
     DumpJob {
         id: record.id,
         state: record.state,

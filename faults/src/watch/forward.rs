@@ -9,8 +9,8 @@ use tidemill::job::{Incarnation, JobId, JobRecord, Progress, QueueName};
 use tidemill::store::{
     Beat, BeatReply, BreakerState, Budget, Cancel, Claimed, Counts, Enqueued, HistoryEntry, LeaseToken, ListQuery,
     LogLine, NewJob, Page, Promoted, Pruned, QueueSettings, RateDecision, RateLimit, RememberedReply, Rescued,
-    Reservation, RetryDead, ScheduleChange, ScheduleDeclaration, ScheduleRecord, Settled, Settlement, Store, StoreError,
-    StoreHealth, Tick, Ticked, WhyNot, WorkerRecord,
+    Reservation, RetryDead, ScheduleChange, ScheduleDeclaration, ScheduleRecord, Settled, Settlement, Store,
+    StoreError, StoreHealth, Tick, Ticked, WhyNot, WorkerRecord,
 };
 use tokio::sync::Notify;
 
