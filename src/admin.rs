@@ -20,6 +20,7 @@ mod page;
 mod refusal;
 mod role;
 mod scrape;
+mod vitals;
 
 pub use audit::AuditEntry;
 pub use desk::{Desk, DeskParts, EndpointPatch, JobOnDesk, MessageOnDesk, Ordered, Purged, Toggled};
@@ -31,6 +32,7 @@ pub use order::{Order, OrderError};
 pub use page::{Ask, InvalidLimit, InvalidPlace, Limit, Paged, Place};
 pub use refusal::{Refusal, Sort};
 pub use role::{Actor, Admin, AtLeast, InvalidRole, May, Operator, Rank, Role, Viewer};
+pub use vitals::Vitals;
 
 /// The longest body that any of the operators' routes takes.
 pub const MAX_BODY_BYTES: u64 = 2 * 1024 * 1024;

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod fanout;
 pub mod ingress;
+mod queue_url;
 pub mod queues;
 pub mod schedules;
 
@@ -19,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use self::admin::AdminConfig;
 use self::fanout::FanoutConfig;
 use self::ingress::IngressConfig;
+pub use self::queue_url::QueueUrl;
 use self::queues::{LogConfig, QueuesConfig, WorkerConfig};
 use self::schedules::SchedulesConfig;
+use crate::store::{Durability, Location, StoreRules};
 
 /// Variables with our prefix that are no configuration keys: the file's path and secrets.
 const NOT_KEYS: [&str; 4] = ["config", "data_key", "data_key_previous", "api_key"];
@@ -65,8 +68,12 @@ pub fn variable(name: &str) -> Option<String> {
 pub struct Config {
     /// Where the two files of the embedded stores lie; `data`.
     pub data_dir: PathBuf,
-    /// The queue store, `sqlite:<path>`; empty: `queue.db` in the data directory.
-    pub queue_url: String,
+    /// The queue store: `sqlite:<path>`, `redis://…`, `rediss://…`, `redis+sentinel://…` or `rediss+sentinel://…`; empty:
+    /// `queue.db` in the data directory. `QUEUE_URL` goes before the file; `REDIS_URL` counts where neither says anything.
+    pub queue_url: QueueUrl,
+    /// What must have happened to a job before it is acknowledged: `everysec` (in a file that is synced each second), `fsync`
+    /// (on disk) or `memory`. A Redis that promises less is refused. SQLite keeps everything on disk.
+    pub durability: Durability,
     /// The relational database, `sqlite:<path>`; empty: `tidemill.db` in the data directory.
     pub database_url: String,
     /// Queues, their pools and retention.
@@ -89,7 +96,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "data".into(),
-            queue_url: String::new(),
+            queue_url: QueueUrl::default(),
+            durability: Durability::default(),
             database_url: String::new(),
             queues: QueuesConfig::default(),
             worker: WorkerConfig::default(),
@@ -114,10 +122,13 @@ impl Config {
             return Err(ConfigError::NoFile(file.to_owned()));
         }
         let toml = Toml::file(file.unwrap_or(Path::new("tidemill.toml")));
+        // Other programs of the machine read it too, so that whatever names our queue goes before it.
+        let anybodys = Env::raw().only(&["REDIS_URL"]).map(|_| "queue_url".into());
         // The two whose names the systems we take over from use without our prefix.
         let plain = Env::raw().only(&["QUEUE_URL", "DATABASE_URL"]);
         let ours = Env::prefixed("TIDEMILL_").ignore(&NOT_KEYS).split("__");
-        let read = Figment::from(Serialized::defaults(Self::default())).merge(toml).merge(plain).merge(ours);
+        let defaults = Figment::from(Serialized::defaults(Self::default()));
+        let read = defaults.merge(anybodys).merge(toml).merge(plain).merge(ours);
         let config: Self = read.extract().map_err(|e| ConfigError::Read(named(&e)))?;
         config.complete()
     }
@@ -130,17 +141,26 @@ impl Config {
         self.queues.complete()?;
         self.worker.check()?;
         self.fanout.check().map_err(|e| ConfigError::invalid(format!("fanout.{}", e.field), &e.value, e.allowed))?;
-        self.queue_path()?;
+        self.queue_location()?;
         self.database_path()?;
         Ok(self)
     }
 
-    /// The embedded queue store's file.
+    /// Where the queue store lies.
     ///
     /// # Errors
-    /// When `queue_url` names another kind of store.
-    pub fn queue_path(&self) -> Result<PathBuf, ConfigError> {
-        self.path("queue_url", &self.queue_url, "queue.db")
+    /// When `queue_url` names no store.
+    pub fn queue_location(&self) -> Result<Location, ConfigError> {
+        if self.queue_url.is_empty() {
+            return Ok(Location::Sqlite(self.data_dir.join("queue.db")));
+        }
+        let wrong = |e| ConfigError::Read(format!("queue_url (from the file, QUEUE_URL or REDIS_URL): {e}"));
+        self.queue_url.location().map_err(wrong)
+    }
+
+    /// What the queue store is told.
+    pub fn store_rules(&self) -> StoreRules {
+        StoreRules { crash_limit: self.worker.crash_limit, durability: self.durability, ..StoreRules::default() }
     }
 
     /// The embedded database's file.
@@ -148,12 +168,9 @@ impl Config {
     /// # Errors
     /// When `database_url` names another kind of database.
     pub fn database_path(&self) -> Result<PathBuf, ConfigError> {
-        self.path("database_url", &self.database_url, "tidemill.db")
-    }
-
-    fn path(&self, field: &str, url: &str, file: &str) -> Result<PathBuf, ConfigError> {
+        let (field, url) = ("database_url", self.database_url.as_str());
         if url.is_empty() {
-            return Ok(self.data_dir.join(file));
+            return Ok(self.data_dir.join("tidemill.db"));
         }
         // Only the scheme is shown: what follows may hold a password.
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);

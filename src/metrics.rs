@@ -20,7 +20,7 @@ pub const JOBS: &str = "tidemill_jobs";
 pub const OLDEST_READY_SECONDS: &str = "tidemill_oldest_ready_seconds";
 /// Jobs running in this process. Label: `queue`.
 pub const RUNNING: &str = "tidemill_running";
-/// Seconds since a claim loop last had an answer from the store. Label: `queue`.
+/// For how many seconds a claim loop has waited for an answer from the store. Label: `queue`.
 pub const CLAIM_SILENCE_SECONDS: &str = "tidemill_claim_silence_seconds";
 /// Jobs taken from dead workers. Label: `outcome` (`ready`, `dead`).
 pub const RESCUED: &str = "tidemill_rescued_total";

@@ -54,6 +54,10 @@ pub fn collect() -> Result<Recorder, ConfigError> {
 fn describe() {
     ::metrics::describe_gauge!(metrics::JOBS, "Jobs by queue and state");
     ::metrics::describe_gauge!(metrics::OLDEST_READY_SECONDS, "How long the longest waiting ready job has been due");
+    ::metrics::describe_gauge!(metrics::CLAIM_SILENCE_SECONDS, "How long a claim has been without an answer");
+    ::metrics::describe_gauge!(metrics::CLOCK_SKEW_SECONDS, "This machine's clock less the store's");
+    ::metrics::describe_gauge!(metrics::STORE_UP, "Whether the store answered this scrape");
+    ::metrics::describe_counter!(metrics::LEASE_REFUSALS, "Stale writes that the store refused");
     ::metrics::describe_counter!(metrics::OUTCOMES, "Attempts ended, by queue, kind and outcome");
     ::metrics::describe_counter!(metrics::CLAIMED, "Jobs claimed, by queue");
     ::metrics::describe_counter!(metrics::WEBHOOKS, "Webhooks received, by source and outcome");

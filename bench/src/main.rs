@@ -1,3 +1,21 @@
-//! What Tidemill is measured by: one JSON line a measurement.
+//! The bench's binary: parse, run one scenario, end with its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tidemill_bench::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build().map(|runtime| runtime.block_on(cli.run())) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("tidemill-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("tidemill-bench: no threads to run on: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

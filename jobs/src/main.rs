@@ -77,7 +77,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             check.run(settings, inspection::connections(&config, &variable), now, &mut out).await
         }
         Command::Migrate(migrate) => {
-            let (queue, data) = (config.queue_path(), config.database_path());
+            let (queue, data) = (config.queue_location(), config.database_path());
             let db = open_database(&data.map_err(anyhow::Error::from)?).await?;
             migrate.run(queue.map_err(anyhow::Error::from)?, &db, now, &mut out).await
         }

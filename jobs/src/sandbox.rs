@@ -1,4 +1,4 @@
-//! `tidemill sandbox`: the real service on embedded stores, with a small world around it on loopback.
+//! `tidemill sandbox`: the real service, on embedded stores unless told otherwise, with a small world around it on loopback.
 //!
 //! The same code as `serve`: only the configuration differs (short schedules, short retries, loopback allowed) and the
 //! variables that name the outside (fakes). [`world`] is that outside, [`story`] what happens in it, [`summary`] what the
@@ -43,6 +43,8 @@ const KEEP_EVERY: Duration = Duration::from_secs(10);
 pub struct SandboxOptions {
     /// Its stores and its world.
     pub data_dir: PathBuf,
+    /// The queue store's URL; none: a file in `data_dir`.
+    pub queue_url: Option<String>,
     /// The public listener's port on loopback; 0: a free one.
     pub port: u16,
     /// The operators' listener's port on loopback; 0: a free one.
@@ -105,6 +107,7 @@ fn config(options: &SandboxOptions) -> anyhow::Result<Config> {
     let every =
         |interval: &str| PlanText { every: Some(interval.into()), jitter: Some("0s".into()), ..PlanText::default() };
     let mut config = Config { data_dir: options.data_dir.clone(), ..Config::default() };
+    config.queue_url = options.queue_url.clone().unwrap_or_default().into();
     config.log.filter = "warn".into();
     config.ingress.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     config.admin.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, options.admin_port));

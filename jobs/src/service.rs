@@ -1,13 +1,13 @@
 //! One running process: the roles it plays, and the order in which they stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tidemill::admin::{self, Condition, Health, Operators};
+use tidemill::admin::{self, Condition, Health, Operators, Vitals};
 use tidemill::config::Config;
 use tidemill::ingress::{self, Ingress, Sources};
 use tidemill::listener::{self, ListenerLimits};
@@ -21,11 +21,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::wiring::{Wiring, grace, label};
 
-/// A claim loop that has had no answer for so long makes the process unready.
+/// Due times undecided for so long make the process unready.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 const FOLD_EVERY: Duration = Duration::from_secs(5);
-const WATCH_EVERY: Duration = Duration::from_secs(5);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -103,7 +102,7 @@ impl Service {
             let (scheduler, stop) = (service.wiring.scheduler.clone(), service.stop_edges.clone());
             service.keep_going("scheduler", async move { scheduler.run(stop).await });
         }
-        service.watch_store();
+        let vitals = service.watch_vitals();
         service.fold_samples(recorder.clone());
         if let Some((tcp, router)) = public {
             service.public = Some(tcp.local_addr()?);
@@ -116,7 +115,7 @@ impl Service {
         }
         if let Some(tcp) = operators {
             service.operators = Some(tcp.local_addr()?);
-            let router = service.operators_router(recorder, roles.contains(&Role::Scheduler));
+            let router = service.operators_router(&vitals, recorder, roles.contains(&Role::Scheduler));
             let limits = ListenerLimits::configured("operators", &config.admin.limits, admin::MAX_BODY_BYTES);
             service.loops.spawn(listener::serve(tcp, router, limits, service.stop_operators.clone()));
         }
@@ -159,18 +158,13 @@ impl Service {
         });
     }
 
-    /// Ends the process when the store has failed for good, whatever roles it plays.
-    fn watch_store(&self) {
-        let (store, stop) = (Arc::clone(&self.wiring.store), self.stop_loops.clone());
-        self.keep_going("store", async move {
-            while stop.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
-                // What passes is readiness' business.
-                if let Err(error @ StoreError::Fatal { .. }) = store.health().await {
-                    return Err(error);
-                }
-            }
-            Ok(())
-        });
+    /// Watches store, claims and clock, and ends the process when the store has failed for good, whatever roles it plays.
+    fn watch_vitals(&self) -> Arc<Vitals> {
+        let pulses = self.worker.as_ref().map_or_else(BTreeMap::new, |worker| worker.pulses().clone());
+        let vitals = Arc::new(Vitals::new(Arc::clone(&self.wiring.store), self.wiring.clock.clone(), pulses));
+        let (watching, stop) = (Arc::clone(&vitals), self.stop_loops.clone());
+        self.keep_going("vitals", async move { watching.watch(&stop).await });
+        vitals
     }
 
     /// Folds the histograms' samples together; between scrapes they would pile up.
@@ -183,20 +177,10 @@ impl Service {
         });
     }
 
-    fn operators_router(&self, recorder: Recorder, schedules: bool) -> axum::Router {
+    fn operators_router(&self, vitals: &Arc<Vitals>, recorder: Recorder, schedules: bool) -> axum::Router {
         let wiring = &self.wiring;
         let mut health = Health::new(Arc::clone(&wiring.store), wiring.db.clone(), wiring.clock.clone());
-        if let Some(worker) = &self.worker {
-            let pulses = worker.pulses().clone();
-            health =
-                health.with("claims", move || match pulses.iter().find(|(_, pulse)| pulse.silence() > SILENCE_MAX) {
-                    None => Condition::Good("every queue's claim loop hears from the store".into()),
-                    Some((queue, pulse)) => {
-                        let silence = pulse.silence().as_secs();
-                        Condition::Bad(format!("the claim loop of {queue} has had no answer for {silence} s"))
-                    }
-                });
-        }
+        health = vitals.checked(health);
         if schedules {
             let (scheduler, clock) = (wiring.scheduler.clone(), wiring.clock.clone());
             let began = clock.now();

@@ -12,13 +12,13 @@ use tidemill::data::Database;
 use tidemill::fanout::{self, FanoutState};
 use tidemill::queue::Queue;
 use tidemill::schedule::{self, Scheduler};
-use tidemill::store::Store;
-use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
+use tidemill::store::{self, Location, Store};
 use tidemill::worker::Registry;
 
 use crate::app::App;
 use crate::config::IntegrationsConfig;
-use crate::{handlers, schedules, store};
+use crate::store as tables;
+use crate::{handlers, schedules};
 
 /// Everything that is opened once. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Wiring {
         let integrations = IntegrationsConfig::read(&|name| lookup(name))?;
         let store = open_store(config, clock.clone()).await?;
         let db = open_database(&config.database_path()?).await?;
-        db.check_schema(Some(store::migrations())).await?;
+        db.check_schema(Some(tables::migrations())).await?;
         let names = config.queues.0.keys().cloned().collect();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
         let fanout = Arc::new(FanoutState::new(db.clone(), config.fanout.clone(), clock.clone(), entropy.clone())?);
@@ -108,14 +108,13 @@ impl Wiring {
 /// Opens the queue store that the configuration names.
 ///
 /// # Errors
-/// When it can't be opened or is of another version.
+/// When it can't be opened, is of another version, or promises less than `durability` asks for.
 pub async fn open_store(config: &Config, clock: Clock) -> anyhow::Result<Arc<dyn Store>> {
-    let path = config.queue_path()?;
-    make_folder(&path)?;
-    let mut options = SqliteOptions::at(path.clone());
-    options.crash_limit = config.worker.crash_limit;
-    let store = SqliteStore::open(options, clock).await.with_context(|| format!("queue store {}", path.display()))?;
-    Ok(Arc::new(store))
+    let location = config.queue_location()?;
+    if let Location::Sqlite(path) = &location {
+        make_folder(path)?;
+    }
+    store::open(&location, config.store_rules(), clock).await.with_context(|| format!("queue store {location}"))
 }
 
 /// Opens the database at `path`, without looking at its tables.

@@ -20,6 +20,16 @@ pub enum Location {
     Redis(RedisAddress),
 }
 
+/// Without secrets.
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Redis(address) => write!(f, "{address}"),
+        }
+    }
+}
+
 /// A URL that names no store. Only the scheme is shown: what follows may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{scheme}:…` names no store: {why}")]

@@ -6,6 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
+/// What a cached value may weigh.
+pub(super) const CACHE_VALUE_MAX: usize = 256 * 1024;
+/// What a kept reply's body may weigh.
+pub(super) const REPLY_BODY_MAX: usize = 64 * 1024;
+/// A breaker's probe that has not reported after this is given up.
+pub(super) const PROBE_FOR: Duration = Duration::from_secs(60);
+
 /// How many in a time, and how it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

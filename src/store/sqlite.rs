@@ -35,6 +35,7 @@ use self::claim::ClaimRequest;
 use self::failure::During;
 use self::txn::{Rules, Txn};
 use self::writer::Writer;
+use super::shared::PROBE_FOR;
 use super::{
     BATCH_MAX, Beat, BeatReply, BreakerState, Budget, Cancel, Claimed, Counts, Enqueued, HistoryEntry, LeaseToken,
     ListQuery, LogLine, NewJob, Page, Promoted, Pruned, QueueSettings, RateDecision, RateLimit, RememberedReply,
@@ -45,8 +46,6 @@ use crate::clock::{Clock, Timestamp};
 use crate::job::{DeadReason, Incarnation, JobId, JobRecord, Progress, QueueName};
 
 const READERS: usize = 3;
-/// A breaker's probe that has not reported after this is given up.
-const PROBE_FOR: Duration = Duration::from_secs(60);
 
 /// Jobs in one SQLite file.
 #[derive(Debug)]

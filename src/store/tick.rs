@@ -104,7 +104,7 @@ pub enum ScheduleChange {
 }
 
 /// What one history entry tells.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fired {
     /// A job was enqueued.

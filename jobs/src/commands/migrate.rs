@@ -1,7 +1,6 @@
 //! `tidemill migrate`: brings the tables of the store and the database up to date.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -9,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tidemill::clock::Timestamp;
 use tidemill::data::Database;
-use tidemill::store::sqlite;
+use tidemill::store::{Location, sqlite};
 
 use crate::cli::{Common, EXIT_CODES, Exit, Failure, Screen};
 use crate::store;
@@ -29,27 +28,35 @@ pub struct Migrate {
 }
 
 impl Migrate {
-    /// Migrates the queue store's file at `queue`, then the engine's and the application's tables in `db`.
+    /// Migrates the queue store's file, if it is one, then the engine's and the application's tables in `db`.
     ///
     /// # Errors
     /// When a step fails; those before it stay.
     pub async fn run(
         self,
-        queue: PathBuf,
+        queue: Location,
         db: &Database,
         now: Timestamp,
         out: &mut dyn Write,
     ) -> Result<ExitCode, Failure> {
         let mut screen = Screen::new(out, self.common.json, now);
-        let place = queue.display().to_string();
-        let steps = tokio::task::spawn_blocking(move || sqlite::migrate(&queue))
-            .await
-            .context("the migration of the queue store was cut short")??;
+        let place = queue.to_string();
+        let steps = match queue {
+            Location::Sqlite(path) => Some(
+                tokio::task::spawn_blocking(move || sqlite::migrate(&path))
+                    .await
+                    .context("the migration of the queue store was cut short")??,
+            ),
+            Location::Redis(_) => None,
+        };
         db.migrate(Some(store::migrations())).await?;
         if screen.is_json() {
             screen.json(&json!({ "queue_store": { "place": place, "steps": steps }, "database": "up to date" }))?;
         } else {
-            screen.line(format!("queue store {place}: {steps} steps applied"))?;
+            screen.line(match steps {
+                Some(steps) => format!("queue store {place}: {steps} steps applied"),
+                None => format!("queue store {place}: has no tables, so there is nothing to migrate"),
+            })?;
             screen.line("database: up to date")?;
         }
         Ok(Exit::Done.into())

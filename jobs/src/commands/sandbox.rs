@@ -22,6 +22,9 @@ pub struct Sandbox {
     /// Its port for operators; 0 takes a free one
     #[arg(long, default_value_t = 8081)]
     admin_port: u16,
+    /// Its queue store, like redis://127.0.0.1/0?namespace=sandbox. Not taken from the environment: that may be production's
+    #[arg(long, value_name = "URL")]
+    queue_url: Option<String>,
 }
 
 impl Sandbox {
@@ -31,6 +34,7 @@ impl Sandbox {
     /// When something can't start; says what.
     pub async fn run(self, data_dir: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         let data_dir = data_dir.unwrap_or_else(|| "data/sandbox".into());
-        sandbox::run(SandboxOptions { data_dir, port: self.port, admin_port: self.admin_port }).await
+        let Self { port, admin_port, queue_url } = self;
+        sandbox::run(SandboxOptions { data_dir, queue_url, port, admin_port }).await
     }
 }

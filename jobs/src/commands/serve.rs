@@ -50,9 +50,10 @@ impl Serve {
         let wiring = Wiring::open(config, &variable, Clock::system(), Entropy::system()).await?;
         wiring.declare(config, &variable).await?;
         let promise = wiring.store.health().await?.promise;
+        tracing::info!(durability = config.durability.as_str(), promise, "queue store");
         let service = Service::start(wiring, config, &roles, &variable, recorder).await?;
         let (public, operators) = (service.public.map(display), service.operators.map(display));
-        tracing::info!(promise, public, operators, "started");
+        tracing::info!(public, operators, "started");
         Ok(until_signal(service, signals, &CancellationToken::new()).await)
     }
 }

@@ -19,7 +19,7 @@ use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
 use tidemill::queue::Queue;
 use tidemill::schedule::{Plan, Schedule, Scheduler};
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
-use tidemill::store::{QueueSettings, Retention, Store};
+use tidemill::store::{Location, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
 use tidemill_jobs::cli::{EXIT_CODES, Exit, Failure};
 use tidemill_jobs::commands::{Check, Connection, Enqueue, Jobs, Keys, Migrate, Queues, Schedules, Setting};
@@ -132,7 +132,9 @@ impl House {
             Tidemill::Queues(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Schedules(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Keys(command) => command.run(&self.desk, now, &mut out).await,
-            Tidemill::Migrate(command) => command.run(self.dir.path().join("queue.db"), &self.db, now, &mut out).await,
+            Tidemill::Migrate(command) => {
+                command.run(Location::Sqlite(self.dir.path().join("queue.db")), &self.db, now, &mut out).await
+            }
             Tidemill::Check(command) => command.run(Vec::new(), Vec::new(), now, &mut out).await,
         };
         ended(result, out)

@@ -236,6 +236,7 @@ pub(super) fn outcome(parts: &mut Parts) -> Result<(), StoreError> {
                 Err(_) => misread("look a queue up", "queue's name"),
             })
         }
+        b"no_schedule" => Err(StoreError::NoSuchSchedule(String::from_utf8_lossy(&parts.bytes()?).into_owned())),
         // Which one the caller knows.
         b"dead" => Err(StoreError::DeadIncarnation(Incarnation::from_bytes([0; 16]))),
         _ => Err(misread("read an outcome", "known word")),

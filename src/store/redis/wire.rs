@@ -380,7 +380,7 @@ fn failure(bytes: &[u8]) -> Result<Failure, StoreError> {
 }
 
 /// Bounds of what is kept with a job.
-const ERROR_MAX: usize = 2 * 1024;
+pub(super) const ERROR_MAX: usize = 2 * 1024;
 const NOTE_MAX: usize = 200;
 const RESULT_MAX: usize = 16 * 1024;
 

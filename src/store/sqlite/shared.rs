@@ -7,10 +7,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::failure::During;
 use super::txn::Txn;
 use crate::clock::Timestamp;
+use crate::store::shared::{CACHE_VALUE_MAX, REPLY_BODY_MAX};
 use crate::store::{BreakerState, RememberedReply, Reservation, StoreError};
-
-const CACHE_VALUE_MAX: usize = 256 * 1024;
-const REPLY_BODY_MAX: usize = 64 * 1024;
 
 /// A value that has not expired.
 pub(super) fn cache_get(

@@ -27,6 +27,9 @@ if now < 0 then
   now = time[1] * 1000 + floor(time[2] / 1000)
 end
 
+-- As text: Redis turns a number into text with much more ado, and does it for each argument.
+local NOW = string.format('%.0f', now)
+
 -- Lua's stack holds some 8,000 values; two thousand is far from it.
 local function slices(command, key, list)
   for i = 1, #list, 2000 do

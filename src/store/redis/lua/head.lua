@@ -23,3 +23,9 @@ local function moved(h, state, flags, reason, attempt, finished, crashes, run_at
   return state .. string.char(flags, reason) .. spack('<I4', attempt) .. sub(h, 8, 17)
     .. spack('<I6I6', finished, 0) .. NOBODY .. sub(h, 46, 46) .. spack('<I2I6', crashes, run_at) .. sub(h, 55)
 end
+
+-- People read ids as UUIDs.
+local function uuid(raw)
+  local hex = string.gsub(raw, '.', function(c) return string.format('%02x', string.byte(c)) end)
+  return sub(hex, 1, 8) .. '-' .. sub(hex, 9, 12) .. '-' .. sub(hex, 13, 16) .. '-' .. sub(hex, 17, 20) .. '-' .. sub(hex, 21)
+end

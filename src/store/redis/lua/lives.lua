@@ -27,9 +27,3 @@ local function take_back(member, h, cause, crash_limit)
   if state ~= 'r' then release_key_of(member, h) end
   return state
 end
-
--- People read an incarnation as a UUID.
-local function uuid(raw)
-  local hex = string.gsub(raw, '.', function(c) return string.format('%02x', string.byte(c)) end)
-  return sub(hex, 1, 8) .. '-' .. sub(hex, 9, 12) .. '-' .. sub(hex, 13, 16) .. '-' .. sub(hex, 17, 20) .. '-' .. sub(hex, 21)
-end

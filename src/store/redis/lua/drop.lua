@@ -1,0 +1,28 @@
+-- Taking jobs away whole: head, body, id, lists, and their share of the block they stand in.
+local gone, gone_ids, gone_more, gone_lists, blocks_down = {}, {}, {}, {}, {}
+
+-- `h` is the job's last head; leaving its state's index is the caller's.
+local function drop(member, h)
+  gone[#gone + 1] = member
+  gone_ids[#gone_ids + 1] = id_of(h)
+  if has(h, PROGRESS) then gone_more[#gone_more + 1] = 'p' .. member end
+  if has(h, RESULT) then gone_more[#gone_more + 1] = 'r' .. member end
+  if has(h, FAILED) then gone_lists[#gone_lists + 1] = P .. 'fail:' .. member end
+  if has(h, LOGGED) then gone_lists[#gone_lists + 1] = P .. 'log:' .. member end
+  local block = floor(tonumber(member) / 1000)
+  blocks_down[block] = (blocks_down[block] or 0) + 1
+end
+
+local function flush_gone()
+  slices('HDEL', P .. 'head', gone)
+  slices('HDEL', P .. 'body', gone)
+  slices('HDEL', P .. 'ids', gone_ids)
+  slices('HDEL', P .. 'more', gone_more)
+  for i = 1, #gone_lists do call('DEL', gone_lists[i]) end
+  for block, n in pairs(blocks_down) do
+    if call('HINCRBY', P .. 'block_jobs', block, -n) <= 0 then
+      call('HDEL', P .. 'block_jobs', block)
+      call('ZREM', P .. 'blocks', block)
+    end
+  end
+end

@@ -1,0 +1,2 @@
+-- ARGV: now. Answers it.
+return now
