@@ -4,6 +4,7 @@
 mod bodies;
 mod cluster;
 mod dump;
+mod servers;
 mod shocks;
 
 use std::path::{Path, PathBuf};
@@ -59,8 +60,7 @@ pub async fn run(setting: &Setting) -> anyhow::Result<Report> {
     let log = Arc::new(Log::open(&setting.dir.join(NEMESIS))?);
     log.write(What::Born { role: "driver".into(), pid: std::process::id() });
     let place = place(setting)?;
-    let cluster =
-        Cluster::new(setting, place.url(), shape.clone(), Arc::clone(&log), Entropy::seeded(setting.seed ^ 1));
+    let cluster = Cluster::new(setting, &place, shape.clone(), Arc::clone(&log), Entropy::seeded(setting.seed ^ 1));
     let mut stage = Stage { cluster, place, shape, entropy, long: setting.long };
     stage.apply(setting.scenario).await?;
     stage.cluster.quiet().await?;
@@ -88,9 +88,14 @@ pub fn judge(dir: &Path) -> anyhow::Result<Report> {
 }
 
 fn place(setting: &Setting) -> anyhow::Result<Place> {
-    match setting.store {
-        StoreKind::Sqlite => Place::sqlite(&setting.dir, (setting.scenario == Scenario::Full).then_some(16)),
-        StoreKind::Redis => anyhow::bail!("the Redis store is not known yet"),
+    match (setting.store, setting.scenario) {
+        (StoreKind::Sqlite, scenario) => Place::sqlite(&setting.dir, (scenario == Scenario::Full).then_some(16)),
+        // Starting servers blocks; nothing else runs yet.
+        (StoreKind::Redis, scenario) => Ok(tokio::task::block_in_place(|| match scenario {
+            Scenario::Net => Place::redis_behind_proxy(),
+            Scenario::Failover => Place::sentinels(),
+            scenario => Place::redis(scenario == Scenario::CrashFsync),
+        })),
     }
 }
 

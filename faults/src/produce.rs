@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tidemill::clock::{Clock, Entropy};
-use tidemill::store::{Store, StoreError, StoreRules};
+use tidemill::store::{Store, StoreError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::act::{self, Mix, Order};
@@ -59,7 +59,7 @@ pub async fn run(args: ProducerPart) -> anyhow::Result<()> {
     let before = Before::read(&args)?;
     let (log, doom) = args.part.begin("producer")?;
     doom.begin(steps::OPEN);
-    let open = async || opened(&args.part.store, StoreRules::default(), Clock::system()).await;
+    let open = async || opened(&args.part.store, args.part.rules(), Clock::system()).await;
     let Some(store) = patiently(&mut term, open).await else { return Ok(()) };
     let store: Arc<dyn Store> = Arc::new(Watched::new(store?, Arc::clone(&log), doom));
     let Some(declared) = patiently(&mut term, async || store.declare_queues(queues()).await).await else {

@@ -30,8 +30,16 @@ pub enum Scenario {
     Clock,
     /// Other processes hold the file's write lock, or read it for long (SQLite).
     Busy,
-    /// The disk is full (SQLite).
+    /// The disk is full (SQLite), or the server's memory (Redis).
     Full,
+    /// `kill -9` of the server, slow starts, a stop (Redis, synced each second).
+    Crash,
+    /// The same with every write synced.
+    CrashFsync,
+    /// The master dies and a replica takes its place (Redis with Sentinel).
+    Failover,
+    /// A proxy delays, holds, swallows, refuses, slices and cuts (Redis).
+    Net,
     /// Negative control: claims without a lease. Must be reported as loss.
     Pop,
     /// Negative control: the last writes are cut off. Must be reported as loss.
@@ -71,7 +79,8 @@ impl Scenario {
     /// False where it makes no sense.
     pub fn fits(self, store: StoreKind) -> bool {
         match self {
-            Self::Busy | Self::Full => store == StoreKind::Sqlite,
+            Self::Busy => store == StoreKind::Sqlite,
+            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net => store == StoreKind::Redis,
             _ => true,
         }
     }
@@ -129,7 +138,9 @@ impl Scenario {
                 ..usual
             },
             Self::Clock => Shape { schedule: false, ..usual },
-            Self::Busy | Self::Full => Shape { enqueue_timeout_ms: 1_000, ..usual },
+            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net | Self::Busy | Self::Full => {
+                Shape { enqueue_timeout_ms: 1_000, ..usual }
+            }
             Self::Pop => Shape { mix: Mix { ms_max: 400, ..Mix::default() }, schedule: false, ..usual },
             Self::TailCut => Shape { mix: Mix::default(), schedule: false, ..usual },
         }
@@ -182,7 +193,8 @@ impl Scenario {
             store_clock_wrong: self == Self::Clock && store == StoreKind::Sqlite,
             recovery_max_ms: if self == Self::Expiry { 60_000 } else { 10_000 },
             must_lose: self.is_control(),
-            lossy_window_ms: 0,
+            // Replicas follow behind the master, by no more than this where the network is well.
+            lossy_window_ms: if self == Self::Failover { 1_000 } else { 0 },
             at_least: least,
         }
     }

@@ -12,7 +12,7 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill::job::{JobSpec, QueueName};
 use tidemill::queue::Queue;
 use tidemill::schedule::{Plan as When, Schedule, Scheduler};
-use tidemill::store::{Location, QueueSettings, Retention, Store, StoreError, StoreRules, open};
+use tidemill::store::{Durability, Location, QueueSettings, Retention, Store, StoreError, StoreRules, open};
 use tidemill::upkeep::Upkeep;
 use tidemill::worker::{Registry, Worker, WorkerOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -44,12 +44,21 @@ pub struct Part {
     /// Its own random numbers.
     #[arg(long)]
     pub seed: u64,
+    /// Less than a synced write is not enough.
+    #[arg(long)]
+    pub fsync: bool,
     /// Where it shall kill itself: `step:nth:micros`.
     #[arg(long)]
     pub kill: Option<Plan>,
 }
 
 impl Part {
+    /// What it asks of the store.
+    pub fn rules(&self) -> StoreRules {
+        let durability = if self.fsync { Durability::Fsync } else { Durability::Everysec };
+        StoreRules { durability, ..StoreRules::default() }
+    }
+
     /// Its log, begun, and its end.
     ///
     /// # Errors
@@ -107,8 +116,12 @@ pub async fn run(args: WorkerPart) -> anyhow::Result<()> {
     let (log, doom) = args.part.begin("worker")?;
     let clock = clock(&args)?;
     doom.begin(steps::OPEN);
-    let rules = StoreRules { crash_limit: args.crash_limit, ..StoreRules::default() };
-    let Some(store) = patiently(&mut term, async || opened(&args.part.store, rules, clock.clone()).await).await else {
+    let rules = StoreRules { crash_limit: args.crash_limit, ..args.part.rules() };
+    // The embedded store's clock is its process'; a server has its own, which the worker's must not touch.
+    let embedded = args.part.store.starts_with("sqlite:");
+    let stores_clock = if embedded { clock.clone() } else { Clock::system() };
+    let Some(store) = patiently(&mut term, async || opened(&args.part.store, rules, stores_clock.clone()).await).await
+    else {
         return Ok(());
     };
     let store: Arc<dyn Store> = Arc::new(Watched::new(store?, Arc::clone(&log), doom.clone()));

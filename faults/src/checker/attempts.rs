@@ -22,6 +22,9 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
     }
     for kept in &history.dump.jobs {
         let tenures = index.tenures.get(&kept.id).unwrap_or(&none);
+        if index.may_be_forgotten(&kept.id) {
+            continue;
+        }
         arithmetic(index, kept, tenures, report);
         if let Some(order) = index.orders.get(&kept.id) {
             fate(history, kept, order, cancels.contains_key(&kept.id), report);

@@ -14,12 +14,23 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
     for (job, tenures) in &index.tenures {
         let all: Vec<(&u64, &Tenure)> = tenures.iter().collect();
         report.starts += count(all.iter().flat_map(|(_, tenure)| &tenure.enters));
+        if index.may_be_forgotten(job) {
+            forgotten(&all, report);
+            continue;
+        }
         repeats(*job, &all, report);
         holders(history, index, *job, &all, report);
         stale(*job, &all, report);
         ends(*job, &all, dump.get(job).copied(), report);
     }
     report.stale_refusals += index.stale_notes;
+}
+
+/// A store that has gone back in time by what its mode leaves open does again what it has forgotten.
+fn forgotten(all: &[(&u64, &Tenure)], report: &mut Report) {
+    let first_end = all.iter().filter(|(_, tenure)| tenure.finished().is_some()).map(|(_, tenure)| &tenure.ends);
+    let Some(ended) = first_end.flatten().map(|end| end.asked).min() else { return };
+    report.repeats_in_window += count(all.iter().flat_map(|(_, t)| &t.enters).filter(|begun| **begun > ended));
 }
 
 /// C4: what came before each start.

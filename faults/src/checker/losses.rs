@@ -6,7 +6,6 @@ use tidemill::job::{JobId, JobState};
 
 use super::tenure::{Index, Order};
 use crate::act::SCHEDULE;
-use crate::event::What;
 use crate::history::{DumpJob, History};
 use crate::report::Report;
 
@@ -15,7 +14,6 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
     report.acked = count(index.orders.values().filter(|order| order.acked.is_some()));
     (report.unsure, report.refused) = (index.unsure_calls, index.refused_calls);
     let mut fate: BTreeMap<&str, Vec<(u64, bool)>> = BTreeMap::new();
-    let windows = lossy(history);
     for (job, order) in &index.orders {
         let Some(acked) = order.acked else {
             report.recovered += u64::from(dump.contains_key(job));
@@ -24,7 +22,7 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
         let missing = missing(index, dump.get(job).copied(), *job);
         fate.entry(&order.producer).or_default().push((acked, missing.is_none()));
         let Some(missing) = missing else { continue };
-        if windows.iter().any(|(from, to)| (*from..*to).contains(&acked)) {
+        if index.may_be_lost(acked) {
             report.lost_in_window += 1;
             continue;
         }
@@ -52,26 +50,6 @@ fn missing(index: &Index, kept: Option<&DumpJob>, job: JobId) -> Option<&'static
     let worked = index.tenures.get(&job).into_iter().flatten();
     let worked = worked.filter_map(|(_, tenure)| tenure.exit.as_ref()).any(|(_, how)| done(how));
     (!worked).then_some("is completed though its work was never done")
-}
-
-/// The driver's faults that a mode's own words leave open to loss, each with the time before it.
-fn lossy(history: &History) -> Vec<(u64, u64)> {
-    let before = history.rules.lossy_window_ms * 1_000_000;
-    let mut windows: Vec<(u64, u64)> = Vec::new();
-    for event in &history.nemesis {
-        match &event.what {
-            What::Fault { name } if name.starts_with("lossy") => {
-                windows.push((event.ns.saturating_sub(before), u64::MAX));
-            }
-            What::Healed { name } if name.starts_with("lossy") => {
-                if let Some(last) = windows.last_mut() {
-                    last.1 = event.ns;
-                }
-            }
-            _ => {}
-        }
-    }
-    windows
 }
 
 /// Lost before the first that was kept, between, after the last that was kept.

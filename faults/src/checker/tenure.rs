@@ -89,6 +89,8 @@ pub(super) struct Index {
     pub(super) ends: BTreeMap<Who, (u64, String)>,
     /// From when to when something else than single processes was disturbed.
     pub(super) disturbed: Vec<(u64, u64)>,
+    /// From when to when what was acknowledged may be lost, as the store's mode says.
+    lossy: Vec<(u64, u64)>,
     pub(super) unsure_calls: u64,
     pub(super) refused_calls: u64,
     pub(super) stale_notes: u64,
@@ -96,7 +98,8 @@ pub(super) struct Index {
 
 impl Index {
     pub(super) fn new(history: &History) -> Self {
-        let mut index = Self { ends: history.ends(), disturbed: disturbed(history), ..Self::default() };
+        let mut index =
+            Self { ends: history.ends(), disturbed: disturbed(history), lossy: lossy(history), ..Self::default() };
         for (who, events) in &history.logs {
             // Calls are numbered by process.
             let mut asked = BTreeMap::new();
@@ -179,6 +182,20 @@ impl Index {
         self.tenures.entry(job).or_default().entry(epoch).or_default()
     }
 
+    /// What was written at this moment may be lost, as the store's mode says.
+    pub(super) fn may_be_lost(&self, ns: u64) -> bool {
+        self.lossy.iter().any(|(from, to)| (*from..*to).contains(&ns))
+    }
+
+    /// The store may have forgotten something of this job, so that it can't be held to its word.
+    pub(super) fn may_be_forgotten(&self, job: &JobId) -> bool {
+        let tenures = self.tenures.get(job).into_iter().flatten().map(|(_, tenure)| tenure);
+        !self.lossy.is_empty()
+            && tenures
+                .flat_map(|tenure| tenure.ends.iter().map(|e| e.asked).chain(tenure.claim.iter().map(|(ns, _)| *ns)))
+                .any(|ns| self.may_be_lost(ns))
+    }
+
     /// When the effect of a tenure was over: its handler's last line, or the death of its process.
     pub(super) fn over(&self, tenure: &Tenure) -> Option<u64> {
         let died = tenure.who.as_ref().and_then(|who| self.ends.get(who)).map(|(ns, _)| *ns);
@@ -208,5 +225,25 @@ fn disturbed(history: &History) -> Vec<(u64, u64)> {
         }
     }
     windows.extend(open.into_values().map(|from| (from, u64::MAX)));
+    windows
+}
+
+/// The driver's faults that a mode's own words leave open to loss, each with the time before it.
+fn lossy(history: &History) -> Vec<(u64, u64)> {
+    let before = history.rules.lossy_window_ms * 1_000_000;
+    let mut windows: Vec<(u64, u64)> = Vec::new();
+    for event in &history.nemesis {
+        match &event.what {
+            What::Fault { name } if name.starts_with("lossy") => {
+                windows.push((event.ns.saturating_sub(before), u64::MAX));
+            }
+            What::Healed { name } if name.starts_with("lossy") => {
+                if let Some(last) = windows.last_mut() {
+                    last.1 = event.ns;
+                }
+            }
+            _ => {}
+        }
+    }
     windows
 }

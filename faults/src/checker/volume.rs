@@ -57,6 +57,10 @@ pub(super) fn enough(history: &History, report: &mut Report) -> bool {
             _ => {}
         }
     }
+    let settled = settled_while_full(history);
+    if settled > 0 {
+        noticed.insert("settled while the store was full".into(), settled);
+    }
     report.noticed = noticed;
     let least = &history.rules.at_least;
     let mut wanted = vec![
@@ -80,4 +84,23 @@ pub(super) fn enough(history: &History, report: &mut Report) -> bool {
         }
     }
     enough
+}
+
+/// Ends that a store without room for more has accepted all the same.
+fn settled_while_full(history: &History) -> u64 {
+    let (mut full, mut windows) = (None, Vec::new());
+    for event in &history.nemesis {
+        match &event.what {
+            What::Fault { name } if name == "store full" => full = Some(event.ns),
+            What::Healed { name } if name == "store full" => windows.extend(full.take().map(|from| from..event.ns)),
+            _ => {}
+        }
+    }
+    let accepted = history.logs.values().flatten().map(|event| match &event.what {
+        What::Settled { answers, .. } if windows.iter().any(|window| window.contains(&event.ns)) => {
+            answers.iter().flatten().count()
+        }
+        _ => 0,
+    });
+    u64::try_from(accepted.sum::<usize>()).unwrap_or(u64::MAX)
 }

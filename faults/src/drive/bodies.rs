@@ -6,7 +6,7 @@ use tidemill::job::JobState;
 use tidemill::store::{Cancel, ListQuery};
 
 use super::cluster::PRODUCER;
-use super::{Stage, shocks};
+use super::{Stage, servers, shocks};
 use crate::event::What;
 use crate::scenario::Scenario;
 use crate::steps;
@@ -26,7 +26,11 @@ impl Stage {
             Scenario::Expiry => self.expiry().await,
             Scenario::Clock => self.clock().await,
             Scenario::Busy => shocks::busy(self).await,
-            Scenario::Full => shocks::full(self).await,
+            Scenario::Full if self.place.file().is_ok() => shocks::full(self).await,
+            Scenario::Full => servers::full(self).await,
+            Scenario::Crash | Scenario::CrashFsync => servers::crash(self).await,
+            Scenario::Failover => servers::failover(self).await,
+            Scenario::Net => servers::net(self).await,
             Scenario::Pop => self.pop().await,
             Scenario::TailCut => self.tail_cut().await,
         }
@@ -220,7 +224,10 @@ impl Stage {
         self.seconds(4).await?;
         self.cluster.unwanted(PRODUCER);
         self.cluster.kill(PRODUCER)?;
-        shocks::cut_tail(&self.place)?;
+        match self.place.server() {
+            Ok(server) => tokio::task::block_in_place(|| servers::cut_tail(server))?,
+            Err(_) => shocks::cut_tail(&self.place)?,
+        }
         self.cluster.start_workers(&[])
     }
 

@@ -17,6 +17,7 @@ use super::Setting;
 use crate::act::SCHEDULE;
 use crate::event::{Log, What};
 use crate::history;
+use crate::place::Place;
 use crate::scenario::Shape;
 use crate::steps::Plan;
 use crate::worker::opened;
@@ -30,7 +31,8 @@ pub(super) const PRODUCER: &str = "p0";
 pub(super) struct Cluster {
     program: PathBuf,
     dir: PathBuf,
-    pub(super) url: String,
+    url: String,
+    fsync: bool,
     pub(super) shape: Shape,
     seed: u64,
     entropy: Entropy,
@@ -54,11 +56,12 @@ struct Node {
 }
 
 impl Cluster {
-    pub(super) fn new(setting: &Setting, url: &str, shape: Shape, log: Arc<Log>, entropy: Entropy) -> Self {
+    pub(super) fn new(setting: &Setting, place: &Place, shape: Shape, log: Arc<Log>, entropy: Entropy) -> Self {
         Self {
             program: setting.program.clone(),
             dir: setting.dir.clone(),
-            url: url.to_owned(),
+            url: place.url().to_owned(),
+            fsync: place.fsync(),
             shape,
             seed: setting.seed,
             entropy,
@@ -111,6 +114,9 @@ impl Cluster {
         command.arg(if producer { "produce" } else { "worker" });
         command.arg("--dir").arg(&self.dir).args(["--node", name, "--store", &self.url]);
         command.args(["--life", &life.to_string(), "--seed", &seed.to_string()]);
+        if self.fsync {
+            command.arg("--fsync");
+        }
         if let Some(plan) = &plan {
             command.args(["--kill", &plan.to_string()]);
         }

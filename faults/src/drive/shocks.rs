@@ -1,4 +1,4 @@
-//! Faults of the embedded store's file: its lock held, a long reader, a full disk, a cut tail.
+//! Faults of the embedded store's file: its lock held, a long reader, a full disk, a lost log.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use crate::place::Place;
 
 /// Other processes hold the write lock for longer than the engine waits for it, and read for long.
 pub(super) async fn busy(stage: &mut Stage) -> anyhow::Result<()> {
-    let file = stage.place.file().context("the embedded store has a file")?.display().to_string();
+    let file = stage.place.file()?.display().to_string();
     stage.cluster.start_all(&[])?;
     stage.seconds(2).await?;
     for _ in 0..stage.rounds(2) {
@@ -44,7 +44,7 @@ async fn hold(stage: &mut Stage, file: &str, ms: u64, read: bool) -> anyhow::Res
 
 /// Fills the store's own small file system to the last byte, and frees it again.
 pub(super) async fn full(stage: &mut Stage) -> anyhow::Result<()> {
-    let ballast = stage.place.file().context("the embedded store has a file")?.with_file_name("ballast");
+    let ballast = stage.place.file()?.with_file_name("ballast");
     stage.cluster.start_all(&[])?;
     stage.seconds(3).await?;
     for _ in 0..stage.rounds(2) {
@@ -67,7 +67,7 @@ pub(super) async fn full(stage: &mut Stage) -> anyhow::Result<()> {
 
 /// Cuts the last writes off, as a power failure would that nothing had been synced for.
 pub(super) fn cut_tail(place: &Place) -> anyhow::Result<()> {
-    let file = place.file().context("the embedded store has a file")?;
+    let file = place.file()?;
     let wal = file.with_file_name("queue.db-wal");
     // All since the last checkpoint.
     std::fs::remove_file(&wal).context("the write-ahead log is there")?;
