@@ -15,7 +15,14 @@
 --   alive, ended     zsets of workers            w:<worker>       hash: what it says of itself, last claims
 --   bereft           set of dead workers whose jobs are not all taken back
 --   stop:<worker>    set of members that somebody wants cancelled
---   gauges           hash: refusals, orphans, due
+--   gauges           hash: refusals, orphans, due, repaired, repair_block and repair_at (where repair looked last, and when)
+--   schedules        zset of names, all scored 0    s:<name>         hash: declared, overridden, paused, cursor, last_job,
+--                                                                    last_due, held_due
+--   fired:<name>     list of a schedule's last hundred events, newest first: <at>|<word>|<due>|<job>|<note>
+--   limits           hash: key -> row (limits.lua)  limits_expiry    zset by expiry
+--   cache            hash: <bytes of tenant>:<tenant><key> -> expiry (6 bytes), value       cache_expiry: zset
+--   replies          hash: <bytes of scope>:<scope><key> -> row (reserve.lua)               replies_expiry: zset
+--   breakers         hash: name -> row (breaker.lua)
 -- A member is a job's number of arrival in 14 digits, so that the order of text is the order of arrival.
 local P = KEYS[1]
 local call, sub, spack, sunpack, floor, min = redis.call, string.sub, struct.pack, struct.unpack, math.floor, math.min

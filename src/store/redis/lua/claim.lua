@@ -3,6 +3,7 @@
 --
 -- A claim whose answer was lost is asked again with the same ticket and gets the same jobs: otherwise they would be held by a
 -- living worker that doesn't know of them.
+call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local queue, worker, n, grace, ticket = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local settings = call('HMGET', P .. 'q:' .. queue, 'paused', 'rate')
 if not settings[1] then return { 'no_queue', queue } end
