@@ -156,6 +156,28 @@ for block in pairs(blocks) do
   end
 end
 
+-- Entries without a job in their state: a thousand of all indexes a call.
+local function check_indexes(indexes)
+  over = 0
+  local nth, rank = string.match(call('HGET', G, 'sweep:index') or '1:0', '(%d+):(%d+)')
+  nth, rank = tonumber(nth), tonumber(rank)
+  local budget = 1000
+  while budget > 0 and indexes[nth] do
+    local key, wrong = indexes[nth], {}
+    local there = call('ZRANGE', key, rank, rank + budget - 1)
+    local found = fetch(P .. 'head', there)
+    for i = 1, #there do
+      if not found[i] or index_of(found[i]) ~= key then wrong[#wrong + 1] = there[i] end
+    end
+    slices('ZREM', key, wrong)
+    entries = entries + #wrong
+    if #there < budget then nth, rank = nth + 1, 0 else rank = rank + #there - #wrong end
+    budget = budget - math.max(#there, 1)
+  end
+  if not indexes[nth] then nth, rank = 1, 0 end
+  call('HSET', G, 'sweep:index', nth .. ':' .. rank)
+end
+
 -- Counters against the indexes, whose sizes cost nothing.
 local function recount(state, queue, is)
   local field = state .. ':' .. queue
@@ -165,7 +187,24 @@ local function recount(state, queue, is)
   end
 end
 
-local queues, running = call('SMEMBERS', P .. 'queues'), 0
+local function each_holder(act)
+  for _, worker in ipairs(call('ZRANGE', P .. 'alive', 0, 999)) do act(worker) end
+  for _, worker in ipairs(call('SRANDMEMBER', P .. 'bereft', 1000)) do
+    if not alive(worker) then act(worker) end
+  end
+end
+local queues, indexes, placed, held = call('SMEMBERS', P .. 'queues'), {}, 0, 0
+table.sort(queues)
+for _, queue in ipairs(queues) do
+  for priority = 0, 9 do indexes[#indexes + 1] = ready_key(queue, priority) end
+  indexes[#indexes + 1] = due_key(queue)
+  for _, state in ipairs({ 'c', 'd', 'x' }) do indexes[#indexes + 1] = end_key(queue, state) end
+end
+for _, key in ipairs(indexes) do placed = placed + call('ZCARD', key) end
+each_holder(function(worker) held = held + call('ZCARD', P .. 'lease:' .. worker) end)
+if placed + held ~= call('HLEN', P .. 'head') then check_indexes(indexes) end
+
+local running = 0
 for _, queue in ipairs(queues) do
   local ready = 0
   for priority = 0, 9 do ready = ready + call('ZCARD', ready_key(queue, priority)) end
@@ -174,14 +213,6 @@ for _, queue in ipairs(queues) do
   for _, state in ipairs({ 'c', 'd', 'x' }) do recount(state, queue, call('ZCARD', end_key(queue, state))) end
   running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0)
 end
-local function each_holder(act)
-  for _, worker in ipairs(call('ZRANGE', P .. 'alive', 0, 999)) do act(worker) end
-  for _, worker in ipairs(call('SRANDMEMBER', P .. 'bereft', 1000)) do
-    if not alive(worker) then act(worker) end
-  end
-end
-local held = 0
-each_holder(function(worker) held = held + call('ZCARD', P .. 'lease:' .. worker) end)
 if held ~= running and held <= 1000 then
   local by_queue = {}
   each_holder(function(worker)
