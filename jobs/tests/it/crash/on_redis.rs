@@ -51,7 +51,7 @@ async fn no_webhook_is_lost_and_none_is_repeated_through_kills_of_the_server() {
     assert!(history.dump.jobs.iter().all(|job| job.crashes == 0), "nobody's worker has died");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_promises_less_than_asked_is_refused_in_words() {
     let mut rig = Rig::on_redis(RedisServer::start(), "fsync", "", Entropy::seeded(1)).await;
     rig.start();
@@ -119,7 +119,7 @@ async fn while_the_server_hangs_readiness_is_red_and_the_watchdog_counts_and_all
 /// What the README says a user needs.
 const RIGHTS: &str = "~{tidemill}:* &{tidemill}:* +@all -@dangerous +info +config|get";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_tries_the_server_and_shows_what_it_promises_but_no_password() {
     let redis = RedisServer::with().user("tidemill", &format!("on >hush-hush {RIGHTS}")).start();
     let url = redis.url().replace("//", "//tidemill:hush-hush@");
@@ -145,7 +145,7 @@ async fn check_tries_the_server_and_shows_what_it_promises_but_no_password() {
     assert!(String::from_utf8_lossy(&migrated.stdout).contains("nothing to migrate"), "{migrated:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_url_names_the_queue_where_nothing_of_ours_does() {
     let rig = Rig::new("", Entropy::seeded(4)).await;
     let shown = |variables: &[(&str, &str)]| {
