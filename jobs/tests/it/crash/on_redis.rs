@@ -117,7 +117,8 @@ async fn while_the_server_hangs_readiness_is_red_and_the_watchdog_counts_and_all
 }
 
 /// What the README says a user needs.
-const RIGHTS: &str = "~{tidemill}:* &{tidemill}:* +@all -@dangerous +info +config|get";
+const RIGHTS: &str = "resetkeys ~{tidemill}:* resetchannels &{tidemill}:* -@all \
+                      +@read +@write +@scripting +@pubsub +@connection +@transaction +info +config|get +time";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_tries_the_server_and_shows_what_it_promises_but_no_password() {
