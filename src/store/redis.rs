@@ -12,6 +12,7 @@ mod jobs;
 mod limits;
 mod link;
 mod list;
+mod memory;
 mod operate;
 mod promise;
 mod prune;
@@ -33,6 +34,7 @@ pub use self::address::{InvalidAddress, RedisAddress};
 
 use self::jobs::Tickets;
 use self::link::{Link, Parts};
+use self::memory::Memory;
 use self::wake::Wakes;
 use super::{
     BATCH_MAX, Beat, BeatReply, BreakerState, Budget, Cancel, Claimed, Counts, Enqueued, HistoryEntry, LeaseToken,
@@ -60,6 +62,7 @@ pub struct RedisOptions {
 pub struct RedisStore {
     link: Arc<Link>,
     tickets: Arc<Tickets>,
+    memory: Memory,
     tasks: TaskTracker,
     rules: StoreRules,
 }
@@ -76,7 +79,7 @@ impl RedisStore {
         let mut first = [0; 8];
         Entropy::system().fill(&mut first);
         let tickets = Arc::new(Tickets::from(u64::from_le_bytes(first)));
-        let store = Self { link, tickets, tasks: TaskTracker::new(), rules };
+        let store = Self { link, tickets, memory: Memory::default(), tasks: TaskTracker::new(), rules };
         store.check_schema().await?;
         Ok(store)
     }

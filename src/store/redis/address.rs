@@ -157,6 +157,11 @@ impl RedisAddress {
         format!("{{{}}}:", self.namespace)
     }
 
+    /// Sentinels watch over it: the master may be another one tomorrow.
+    pub(super) fn is_watched(&self) -> bool {
+        self.master.is_some()
+    }
+
     /// Without secrets.
     pub(super) fn shown(&self) -> String {
         let s = if self.tls { "s" } else { "" };

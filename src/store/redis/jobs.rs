@@ -53,6 +53,13 @@ enum Look {
 
 impl RedisStore {
     pub(super) async fn enqueue_batch(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+        match self.enqueue_once(jobs).await {
+            Err(StoreError::NoSuchQueue(queue)) if self.declare_again(&queue).await? => self.enqueue_once(jobs).await,
+            done => done,
+        }
+    }
+
+    async fn enqueue_once(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
         let step = "enqueue";
         if jobs.is_empty() {
             return Ok(Vec::new());
@@ -88,9 +95,11 @@ impl RedisStore {
             tokio::pin!(rung);
             // Before looking: what becomes ready from here on rings.
             rung.as_mut().enable();
-            let limited = match self.look(queue, worker, n).await? {
-                Look::Jobs(jobs) => return Ok(jobs),
-                Look::Nothing(limited) => limited,
+            let limited = match self.look(queue, worker, n).await {
+                Ok(Look::Jobs(jobs)) => return Ok(jobs),
+                Ok(Look::Nothing(limited)) => limited,
+                Err(StoreError::NoSuchQueue(_)) if self.declare_again(queue).await? => continue,
+                Err(error) => return Err(error),
             };
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -121,7 +130,10 @@ impl RedisStore {
 
     pub(super) async fn settle_batch(&self, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         match settle(&self.link, batch).await {
-            Err(StoreError::Corrupt { .. }) if batch.len() > 1 => {}
+            Err(StoreError::NoSuchQueue(queue)) if self.declare_again(&queue).await? => {
+                return settle(&self.link, batch).await;
+            }
+            Err(StoreError::Corrupt { .. }) => {}
             settled => return settled,
         }
         // One by one, so that a verdict that can't be written holds nobody else up: its job is dead and says why.

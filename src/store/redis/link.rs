@@ -4,7 +4,7 @@
 //! the server did not know and therefore did not run. Messages for this process arrive on the same connection, so whoever
 //! can call can hear.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,11 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// After a failed try the next callers are told the same for so long, instead of queueing up to connect.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// A script that is forgotten again between loading and calling it is loaded so often.
+const LOADS: u32 = 5;
+/// A connection that was silent for so long may lead to a master that hung meanwhile and was replaced. It would take writes
+/// until it is told, and lose them.
+const SILENT_MAX: Duration = Duration::from_secs(1);
 /// How long an acknowledgement of the disk is waited for.
 const DISK_WITHIN_MS: u64 = 2_000;
 
@@ -38,6 +43,8 @@ pub(super) struct Link {
     wakes: Arc<Wakes>,
     /// Since when (on the store's clock) it could be reached without a gap.
     healthy_since: AtomicI64,
+    /// It was reached, but took no writes: how long that lasted is to be seen.
+    gap: AtomicBool,
 }
 
 #[derive(Default)]
@@ -46,6 +53,8 @@ struct State {
     /// Counts connections, so that a late error does not drop a newer one.
     number: u64,
     refused: Option<(Instant, StoreError)>,
+    /// When the server was last heard.
+    answered: Option<Instant>,
     promise: Option<Promise>,
 }
 
@@ -92,6 +101,7 @@ impl Link {
             state: SyncMutex::default(),
             wakes,
             healthy_since,
+            gap: AtomicBool::new(false),
         })
     }
 
@@ -110,9 +120,24 @@ impl Link {
         self.lock().promise.clone()
     }
 
-    /// Since when the store could be reached without a gap: nobody is judged for a silence that began before.
-    pub(super) fn healthy_since(&self) -> Timestamp {
-        Timestamp::from_ms(self.healthy_since.load(Ordering::Relaxed))
+    /// Runs a script that judges others for their silence. `build` is told since when the store could be reached and written
+    /// without a gap: a silence that began before proves nothing. The script goes by the connection of which that is true.
+    pub(super) async fn judge(
+        &self,
+        step: &'static str,
+        script: &Script,
+        build: impl FnOnce(Timestamp) -> Cmd,
+    ) -> Result<Value, StoreError> {
+        let open = self.open(step).await?;
+        if self.gap.swap(false, Ordering::Relaxed) {
+            let mut connection = open.connection.clone();
+            if let Err(error) = self.note_gap(&mut connection, None).await {
+                self.gap.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        let cmd = build(Timestamp::from_ms(self.healthy_since.load(Ordering::Relaxed)));
+        self.run_by(&open, Access::Write, step, script, &cmd).await
     }
 
     /// The bells of this process.
@@ -137,32 +162,58 @@ impl Link {
         cmd: &Cmd,
     ) -> Result<Value, StoreError> {
         let open = self.open(step).await?;
-        let mut answer = ask(&open, access, cmd).await;
-        if answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+        self.run_by(&open, access, step, script, cmd).await
+    }
+
+    async fn run_by(
+        &self,
+        open: &Open,
+        access: Access,
+        step: &'static str,
+        script: &Script,
+        cmd: &Cmd,
+    ) -> Result<Value, StoreError> {
+        let mut answer = ask(open, access, cmd).await;
+        for _ in 0..LOADS {
+            if !answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+                break;
+            }
             let loaded = script.load_async(&mut open.connection.clone()).await;
             answer = match loaded {
-                Ok(_) => ask(&open, access, cmd).await,
+                Ok(_) => ask(open, access, cmd).await,
                 Err(e) => Err(e),
             };
         }
-        answer.map_err(|e| self.failed(step, &open, &e))
+        self.heard(step, open, answer)
     }
 
     /// Sends a plain command.
     pub(super) async fn send(&self, step: &'static str, cmd: &Cmd) -> Result<Value, StoreError> {
         let open = self.open(step).await?;
-        ask(&open, Access::Read, cmd).await.map_err(|e| self.failed(step, &open, &e))
+        let answer = ask(&open, Access::Read, cmd).await;
+        self.heard(step, &open, answer)
     }
 
-    fn failed(&self, step: &'static str, open: &Open, error: &redis::RedisError) -> StoreError {
-        let failure = failure(step, error);
+    fn heard(&self, step: &'static str, open: &Open, answer: redis::RedisResult<Value>) -> Result<Value, StoreError> {
+        let failure = match answer {
+            Ok(value) => {
+                if self.address.is_watched() {
+                    self.lock().answered = Some(Instant::now());
+                }
+                return Ok(value);
+            }
+            Err(error) => failure(step, &error),
+        };
+        if failure.gap {
+            self.gap.store(true, Ordering::Relaxed);
+        }
         if failure.broken {
             let mut state = self.lock();
             if state.open.as_ref().is_some_and(|now| now.number == open.number) {
                 state.open = None;
             }
         }
-        failure.error
+        Err(failure.error)
     }
 
     /// The connection; one caller at a time opens it.
@@ -186,6 +237,7 @@ impl Link {
                 let open = Open { connection, number, wait_for_disk: promise.wait_for_disk };
                 state.open = Some(open.clone());
                 state.refused = None;
+                state.answered = Some(Instant::now());
                 state.promise = Some(promise);
                 drop(state);
                 // What was said meanwhile was not heard.
@@ -200,7 +252,10 @@ impl Link {
     }
 
     fn known(&self, step: &'static str) -> Result<Option<Open>, StoreError> {
-        let state = self.lock();
+        let mut state = self.lock();
+        if self.address.is_watched() && state.answered.is_some_and(|at| at.elapsed() > SILENT_MAX) {
+            state.open = None;
+        }
         if let Some(open) = &state.open {
             return Ok(Some(open.clone()));
         }
@@ -227,21 +282,22 @@ impl Link {
             client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| failed(&e))?;
         let promise = Promise::of(&mut connection, self.durability).await?;
         connection.subscribe(format!("{}wake", self.prefix)).await.map_err(|e| failed(&e))?;
-        self.note_gap(&mut connection, promise.up_ms).await?;
+        // The first connection of a process has seen no gap but the server's own start.
+        let up_ms = if self.lock().number == 0 { Some(promise.up_ms) } else { None };
+        self.note_gap(&mut connection, up_ms).await?;
         Ok((connection, promise))
     }
 
-    /// A server that was away can't have heard the beats of the living. (A clock turned by hand knows no uptime.)
-    async fn note_gap(&self, connection: &mut MultiplexedConnection, up_ms: i64) -> Result<(), StoreError> {
+    /// A server that was away can't have heard the beats of the living. `up_ms`: so long there was no gap. (A clock turned by
+    /// hand knows no uptime.)
+    async fn note_gap(&self, connection: &mut MultiplexedConnection, up_ms: Option<i64>) -> Result<(), StoreError> {
         if self.clock.by_hand().is_some() {
             return Ok(());
         }
         let time: (i64, i64) =
             redis::cmd("TIME").query_async(connection).await.map_err(|e| failure("read the time", &e).error)?;
         let now = time.0 * 1_000 + time.1 / 1_000;
-        let first = self.lock().number == 0;
-        let since = if first { now.saturating_sub(up_ms) } else { now };
-        self.healthy_since.store(since, Ordering::Relaxed);
+        self.healthy_since.store(now.saturating_sub(up_ms.unwrap_or(0)), Ordering::Relaxed);
         Ok(())
     }
 

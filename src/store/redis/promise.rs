@@ -35,6 +35,11 @@ impl Promise {
             .map_err(|e| failure("read what the server is", &e).error)?;
         let number = |key: &str| info.get::<i64>(key).unwrap_or(0);
         let text = |key: &str| info.get::<String>(key).unwrap_or_default();
+        if number("loading") == 1 {
+            // Until it has read its files it does not even say rightly whether it has any.
+            let detail = "the server is loading its data".to_owned();
+            return Err(StoreError::Unavailable { step: "connect", detail });
+        }
         if text("role") == "slave" {
             let detail = "it is a replica; give the master's address, or the sentinels'".to_owned();
             return Err(StoreError::Unavailable { step: "connect", detail });

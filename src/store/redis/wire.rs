@@ -38,11 +38,6 @@ pub(super) fn slot(member: &[u8]) -> Result<i64, StoreError> {
     number.ok_or_else(|| unreadable("a member", "it is no number"))
 }
 
-/// What a time is as six bytes' number.
-pub(super) fn time_number(ms: u64) -> u64 {
-    ms.min(TIME_MAX)
-}
-
 fn put_six(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.min(TIME_MAX).to_le_bytes()[..6]);
 }

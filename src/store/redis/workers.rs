@@ -6,7 +6,7 @@ use super::link::{Access, Parts};
 use super::wire::{self, Head};
 use super::{script, told};
 use crate::clock::Timestamp;
-use crate::job::{Incarnation, Progress};
+use crate::job::{Incarnation, Progress, QueueName};
 use crate::store::{BATCH_MAX, Beat, BeatReply, LeaseToken, Promoted, QueueSettings, Rescued, StoreError};
 
 const LINE_MAX: usize = 1024;
@@ -27,7 +27,19 @@ impl RedisStore {
         let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::DECLARE, &cmd).await?)?;
         outcome(&mut parts)?;
         told(&self.link, parts);
+        self.memory.declared(queues);
         Ok(())
+    }
+
+    /// Declares what this process has declared before: for a server that came back without it. False: it was not that.
+    pub(super) async fn declare_again(&self, unknown: &QueueName) -> Result<bool, StoreError> {
+        let queues = self.memory.queues();
+        if !queues.iter().any(|queue| queue.name == *unknown) {
+            return Ok(false);
+        }
+        tracing::warn!(queue = %unknown, "the server has lost its queues; they are declared again");
+        self.declare(&queues).await?;
+        Ok(true)
     }
 
     pub(super) async fn beat(&self, beat: &Beat) -> Result<BeatReply, StoreError> {
@@ -37,12 +49,17 @@ impl RedisStore {
             .map_err(|e| StoreError::Corrupt { place: "a worker's queues".into(), detail: e.to_string() })?;
         let mut cmd = self.link.call(&script::HEARTBEAT);
         cmd.arg(beat.incarnation.as_bytes()).arg(&*beat.label).arg(queues).arg(beat.running);
-        cmd.arg(wire::millis(beat.lease)).arg(beat.worker_now.as_ms());
+        let beaten_before = self.memory.has_beaten(beat.incarnation);
+        cmd.arg(wire::millis(beat.lease)).arg(beat.worker_now.as_ms()).arg(u8::from(beaten_before));
         let mut parts = Parts::of(step, self.link.run(Access::Read, step, &script::HEARTBEAT, &cmd).await?)?;
         match outcome(&mut parts) {
-            Err(StoreError::DeadIncarnation(_)) => return Err(StoreError::DeadIncarnation(beat.incarnation)),
+            Err(StoreError::DeadIncarnation(_)) => {
+                self.memory.ended(beat.incarnation);
+                return Err(StoreError::DeadIncarnation(beat.incarnation));
+            }
             done => done?,
         }
+        self.memory.beat(beat.incarnation);
         let (store_now, drain) = (Timestamp::from_ms(parts.number()?), parts.number()? == 1);
         let mut cancel = Vec::new();
         while !parts.is_over() {
@@ -65,6 +82,7 @@ impl RedisStore {
             told(&self.link, parts);
             if !more {
                 self.tickets.forget(worker);
+                self.memory.ended(worker);
                 return Ok(report);
             }
         }
@@ -72,11 +90,14 @@ impl RedisStore {
 
     pub(super) async fn rescue_round(&self, limit: u32) -> Result<Rescued, StoreError> {
         let step = "rescue";
-        let mut cmd = self.link.call(&script::RESCUE);
-        // Lua's numbers are exact up to 2^53.
-        let since = self.link.healthy_since().as_ms().max(-(1 << 52));
-        cmd.arg(limit).arg(self.rules.crash_limit.max(1)).arg(self.grace_ms()).arg(since);
-        let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::RESCUE, &cmd).await?)?;
+        let build = |healthy_since: Timestamp| {
+            let mut cmd = self.link.call(&script::RESCUE);
+            // Lua's numbers are exact up to 2^53.
+            let since = healthy_since.as_ms().max(-(1 << 52));
+            cmd.arg(limit).arg(self.rules.crash_limit.max(1)).arg(self.grace_ms()).arg(since);
+            cmd
+        };
+        let mut parts = Parts::of(step, self.link.judge(step, &script::RESCUE, build).await?)?;
         outcome(&mut parts)?;
         let report = Rescued {
             dead_workers: count(&mut parts)?,
@@ -85,7 +106,33 @@ impl RedisStore {
             more: parts.number()? == 1,
         };
         told(&self.link, parts);
+        if !report.more
+            && let Err(error) = self.repair_block().await
+        {
+            // The rescue itself is done; the next round repairs as well.
+            tracing::warn!(%error, "could not look for jobs that somebody has torn out of their places");
+        }
         Ok(report)
+    }
+
+    /// Puts right what somebody has deleted by hand, in one block of a thousand jobs; each call looks at the next one.
+    async fn repair_block(&self) -> Result<(), StoreError> {
+        let step = "repair";
+        let mut cmd = self.link.call(&script::REPAIR);
+        cmd.arg(self.rules.crash_limit.max(1));
+        let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::REPAIR, &cmd).await?)?;
+        outcome(&mut parts)?;
+        let (repaired, dropped) = (count(&mut parts)?, count(&mut parts)?);
+        told(&self.link, parts);
+        if repaired > 0 || dropped > 0 {
+            tracing::warn!(
+                repaired,
+                dropped,
+                "keys of the store were deleted by hand: jobs were put back in their places, or dropped where their \
+                 payload was gone"
+            );
+        }
+        Ok(())
     }
 
     pub(super) async fn promote_round(&self, limit: u32) -> Result<Promoted, StoreError> {

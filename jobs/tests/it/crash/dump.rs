@@ -1,17 +1,28 @@
 //! Reads the service's two files, from copies where it has been killed, so that looking never repairs what the service
-//! itself has to.
+//! itself has to; or, where its queue is in a Redis, that Redis' keys.
+
+mod keys;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, Row};
+
+use tidemill_testkit::RedisServer;
 
 use super::history::{Books, Delivery, Dump, Job};
 
 pub(super) const QUEUE: &str = "queue.db";
 pub(super) const DATA: &str = "tidemill.db";
 
-const JOBS: &str = "select lower(hex(id)), queue, kind, state, attempt, crashes, epoch, lower(hex(holder)), started_at,
+/// Where the service has its queue.
+pub(super) enum Queue<'a> {
+    /// In this folder.
+    File(PathBuf),
+    Server(&'a RedisServer),
+}
+
+const JOBS: &str = "select lower(hex(id)), (select name from queues where queues.id = jobs.queue), kind, state, attempt, crashes, epoch, lower(hex(holder)), started_at,
             finished_at,
             coalesce(case kind when 'webhook.received' then json_extract(payload, '$.event_id')
                                when 'stripe.event' then json_extract(payload, '$.event_id')
@@ -31,8 +42,12 @@ pub(super) fn copy(from: &Path, file: &str) -> tempfile::TempDir {
 }
 
 /// The unfinished jobs, and those that finished at or after `since`.
-pub(super) fn seen(folder: &Path, since: i64) -> Vec<Job> {
-    let copy = copy(folder, QUEUE);
+pub(super) fn seen(queue: Queue<'_>, since: i64) -> Vec<Job> {
+    let folder = match queue {
+        Queue::File(folder) => folder,
+        Queue::Server(server) => return keys::jobs(server, |job| job.finished_at.is_none_or(|at| at >= since)),
+    };
+    let copy = copy(&folder, QUEUE);
     let queue = Connection::open(copy.path().join(QUEUE)).unwrap();
     rows(&queue, &format!("{JOBS} where finished_at is null or finished_at >= {since}"), job)
 }
@@ -46,52 +61,65 @@ pub(super) fn beside(folder: &Path) -> Connection {
 
 /// The unfinished jobs now, while the service runs. By their indexes: a scan at every look would take the machine from
 /// the service.
-pub(super) fn unfinished(folder: &Path) -> Vec<Job> {
+pub(super) fn unfinished(queue: Queue<'_>) -> Vec<Job> {
+    let folder = match queue {
+        Queue::File(folder) => folder,
+        Queue::Server(server) => return keys::jobs(server, |job| job.finished_at.is_none()),
+    };
     let by = [("ready", "jobs_to_claim"), ("scheduled", "jobs_to_promote"), ("running", "jobs_to_rescue")];
     let sql = by.map(|(state, index)| format!("{JOBS} indexed by {index} where state = '{state}'")).join(" union all ");
-    rows(&beside(folder), &sql, job)
+    rows(&beside(&folder), &sql, job)
 }
 
-/// Everything, at the end.
-pub(super) fn read(folder: &Path) -> Dump {
-    let (queue_copy, data_copy) = (copy(folder, QUEUE), copy(folder, DATA));
-    let queue = Connection::open(queue_copy.path().join(QUEUE)).unwrap();
-    let data = Connection::open(data_copy.path().join(DATA)).unwrap();
-    let mut mirror: Books = rows(&data, "select id, status || ' ' || amount_minor from stripe_subscriptions", pair);
+/// Everything, at the end. `folder` has the database.
+pub(super) fn read(queue: Queue<'_>, folder: &Path) -> Dump {
+    let mut dump = Dump::default();
+    match queue {
+        Queue::File(folder) => read_queue(&folder, &mut dump),
+        Queue::Server(server) => keys::read(server, &mut dump),
+    }
+    read_data(folder, &mut dump);
+    dump
+}
+
+fn read_queue(folder: &Path, dump: &mut Dump) {
+    let copy = copy(folder, QUEUE);
+    let queue = Connection::open(copy.path().join(QUEUE)).unwrap();
+    let counts = "select name, state, n from counts join queues on queues.id = counts.queue";
+    dump.jobs = rows(&queue, JOBS, job);
+    dump.counts = rows(&queue, counts, |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)));
+    dump.completed = rows(&queue, "select name, completed_total from queues", pair);
+    dump.alive = rows(&queue, "select lower(hex(incarnation)) from workers where state = 'alive'", |row| row.get(0));
+    dump.integrity.extend(integrity(QUEUE, &queue));
+}
+
+fn read_data(folder: &Path, dump: &mut Dump) {
+    let copy = copy(folder, DATA);
+    let data = Connection::open(copy.path().join(DATA)).unwrap();
+    dump.mirror = rows(&data, "select id, status || ' ' || amount_minor from stripe_subscriptions", pair);
     let invoices = "select id, status || ' ' || amount_due || ' ' || amount_paid || ' ' || amount_remaining
                     from stripe_invoices";
-    mirror.extend(rows::<Books, _>(&data, invoices, pair));
-    Dump {
-        jobs: rows(&queue, JOBS, job),
-        counts: rows(&queue, "select queue, state, n from counts", |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?))),
-        completed: rows(&queue, "select id, completed_total from queues", pair),
-        alive: rows(&queue, "select lower(hex(incarnation)) from workers where state = 'alive'", |row| row.get(0)),
-        events: rows(&data, "select event_id, outcome from webhook_events where source = 'stripe'", pair),
-        endpoints: rows(&data, "select id from endpoints where state = 'enabled'", |row| row.get(0)),
-        messages: rows(&data, "select id, event_id from messages", pair),
-        deliveries: rows(&data, "select id, message_id, endpoint_id, state, attempts from deliveries", |row| {
-            Ok(Delivery {
-                id: row.get(0)?,
-                message: row.get(1)?,
-                endpoint: row.get(2)?,
-                state: row.get(3)?,
-                attempts: row.get(4)?,
-            })
-        }),
-        attempts: rows(
-            &data,
-            "select delivery_id, coalesce(status between 200 and 299, 0) from delivery_attempts",
-            pair,
-        ),
-        mirror,
-        integrity: [(QUEUE, &queue), (DATA, &data)]
-            .into_iter()
-            .flat_map(|(name, file)| {
-                let said: Vec<String> = rows(file, "pragma integrity_check", |row| row.get(0));
-                said.into_iter().map(move |what| (name, what))
-            })
-            .collect(),
-    }
+    dump.mirror.extend(rows::<Books, _>(&data, invoices, pair));
+    dump.events = rows(&data, "select event_id, outcome from webhook_events where source = 'stripe'", pair);
+    dump.endpoints = rows(&data, "select id from endpoints where state = 'enabled'", |row| row.get(0));
+    dump.messages = rows(&data, "select id, event_id from messages", pair);
+    dump.deliveries = rows(&data, "select id, message_id, endpoint_id, state, attempts from deliveries", |row| {
+        Ok(Delivery {
+            id: row.get(0)?,
+            message: row.get(1)?,
+            endpoint: row.get(2)?,
+            state: row.get(3)?,
+            attempts: row.get(4)?,
+        })
+    });
+    let attempts = "select delivery_id, coalesce(status between 200 and 299, 0) from delivery_attempts";
+    dump.attempts = rows(&data, attempts, pair);
+    dump.integrity.extend(integrity(DATA, &data));
+}
+
+fn integrity(name: &'static str, file: &Connection) -> Vec<(&'static str, String)> {
+    let said: Vec<String> = rows(file, "pragma integrity_check", |row| row.get(0));
+    said.into_iter().map(|what| (name, what)).collect()
 }
 
 fn job(row: &Row<'_>) -> rusqlite::Result<Job> {

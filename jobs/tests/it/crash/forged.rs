@@ -15,7 +15,7 @@ fn job(n: usize, kind: &str) -> Job {
     };
     Job {
         id: format!("{kind} {n}"),
-        queue: 1,
+        queue: "q".into(),
         kind: kind.into(),
         state: "completed".into(),
         attempt: 1,
@@ -57,8 +57,8 @@ fn true_history() -> History {
         books: books.clone().into(),
         dump: Dump {
             jobs,
-            counts: [((1, "completed".to_owned()), 8)].into(),
-            completed: [(1, 8)].into(),
+            counts: [(("q".to_owned(), "completed".to_owned()), 8)].into(),
+            completed: [("q".to_owned(), 8)].into(),
             alive: Vec::new(),
             events: [1, 2].map(|n| (format!("evt_{n}"), "applied".to_owned())).into(),
             endpoints: vec!["ep_1".into()],
@@ -143,7 +143,7 @@ fn a_job_that_goes_on_after_its_end_is_finished_twice() {
     sees!(Fault::FinishedTwice { .. }, |h| h.dump.jobs[0].finished_at = Some(3_000));
     sees!(Fault::FinishedTwice { .. }, |h| h.dump.jobs[0].state = "ready".into());
     sees!(Fault::FinishedTwice { .. }, |h| drop(h.dump.jobs.remove(0)));
-    sees!(Fault::WrongCounter { kept: 9, counted: 8, .. }, |h| *h.dump.completed.get_mut(&1).unwrap() = 9);
+    sees!(Fault::WrongCounter { kept: 9, counted: 8, .. }, |h| *h.dump.completed.get_mut("q").unwrap() = 9);
 }
 
 #[test]
@@ -198,10 +198,10 @@ fn another_kill_in_between_starts_the_time_anew() {
 #[test]
 fn tables_that_disagree_are_seen() {
     sees!(Fault::WrongCounter { kept: 7, counted: 8, .. }, |h| {
-        h.dump.counts.insert((1, "completed".into()), 7);
+        h.dump.counts.insert(("q".into(), "completed".into()), 7);
     });
     sees!(Fault::WrongCounter { kept: 1, counted: 0, .. }, |h| {
-        h.dump.counts.insert((1, "ready".into()), 1);
+        h.dump.counts.insert(("q".into(), "ready".into()), 1);
     });
     sees!(Fault::BadTable { .. }, |h| h.dump.attempts.push(("dlv_9".into(), false)));
     sees!(Fault::BadTable { .. }, |h| h.dump.attempts.push(("dlv_1".into(), true)));

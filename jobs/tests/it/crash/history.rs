@@ -1,4 +1,4 @@
-//! What an outside observer knows of a run: the sender's log, the receiver's log, and the files as each kill and the
+//! What an outside observer knows of a run: the sender's log, the receiver's log, and the files (or the Redis) as each kill and the
 //! end have left them. Plain data, so that the checker is a function and its own tests can falsify it.
 
 use std::collections::BTreeMap;
@@ -62,9 +62,9 @@ pub(super) type Books = BTreeMap<String, String>;
 pub(super) struct Dump {
     pub(super) jobs: Vec<Job>,
     /// The maintained counters by queue and state.
-    pub(super) counts: BTreeMap<(i64, String), i64>,
+    pub(super) counts: BTreeMap<(String, String), i64>,
     /// The maintained totals of completions by queue.
-    pub(super) completed: BTreeMap<i64, i64>,
+    pub(super) completed: BTreeMap<String, i64>,
     /// Incarnations that count as alive.
     pub(super) alive: Vec<String>,
     /// `webhook_events`: id and outcome.
@@ -83,7 +83,7 @@ pub(super) struct Dump {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) id: String,
-    pub(super) queue: i64,
+    pub(super) queue: String,
     pub(super) kind: String,
     pub(super) state: String,
     pub(super) attempt: i64,

@@ -11,9 +11,10 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill_jobs::fakes::receiver::Receiver;
 use tidemill_jobs::fakes::stripe::{Account, SECRET_KEY};
 use tidemill_jobs::fakes::{self, Fake};
+use tidemill_testkit::RedisServer;
 
-use super::dump;
-use super::history::{History, Job, Kill, Post, Sent};
+use super::dump::{self, Queue};
+use super::history::{Dump, History, Job, Kill, Post, Sent};
 use super::sender::Sender;
 
 pub(super) const WEBHOOK_SECRET: &str = "whsec_from_stripe";
@@ -28,13 +29,25 @@ pub(super) struct Rig {
     clock: Clock,
     entropy: Entropy,
     public: u16,
+    pub(super) operators: u16,
     folder: tempfile::TempDir,
+    /// Where its queue is, when that is not a file.
+    pub(super) redis: Option<RedisServer>,
     child: Option<Child>,
 }
 
 impl Rig {
-    /// Starts the fakes; `settings` is TOML added to the configuration.
+    /// Starts the fakes; `settings` is TOML added to the configuration. The queue is a file.
     pub(super) async fn new(settings: &str, entropy: Entropy) -> Self {
+        Self::with(None, settings, entropy).await
+    }
+
+    /// The same, but the queue is in a Redis, asked for this durability.
+    pub(super) async fn on_redis(redis: RedisServer, durability: &str, settings: &str, entropy: Entropy) -> Self {
+        Self::with(Some((redis, durability)), settings, entropy).await
+    }
+
+    async fn with(redis: Option<(RedisServer, &str)>, settings: &str, entropy: Entropy) -> Self {
         let clock = Clock::system();
         let receiver = fakes::receiver::start(0, clock.clone()).await.unwrap();
         receiver.state.trust(HOOK_SECRET);
@@ -42,8 +55,11 @@ impl Rig {
         let stripe = fakes::stripe::start(0, clock.clone()).await.unwrap();
         let (public, operators) = (free_port(&entropy), free_port(&entropy));
         let folder = tempfile::tempdir().unwrap();
+        let store = redis.as_ref().map_or_else(String::new, |(redis, durability)| {
+            format!("queue_url = \"{}\"\ndurability = \"{durability}\"\n", redis.url())
+        });
         let config = format!(
-            "[ingress]\nlisten = \"127.0.0.1:{public}\"\n[admin]\nlisten = \"127.0.0.1:{operators}\"\n\
+            "{store}[ingress]\nlisten = \"127.0.0.1:{public}\"\n[admin]\nlisten = \"127.0.0.1:{operators}\"\n\
              [fanout]\nallow_http = true\nallow_addresses = [\"127.0.0.0/8\"]\n\
              retry_delays_ms = [100, 200, 400, 800, 1600, 3200, 6400]\n\
              [[fanout.endpoints]]\ntenant = \"default\"\nurl = \"{}/hooks\"\nevent_types = [\"billing.*\"]\n\
@@ -51,30 +67,30 @@ impl Rig {
             receiver.url
         );
         std::fs::write(folder.path().join("tidemill.toml"), config).unwrap();
-        Self { receiver, kills: Vec::new(), stripe, clock, entropy, public, folder, child: None }
+        let redis = redis.map(|(redis, _)| redis);
+        Self { receiver, kills: Vec::new(), stripe, clock, entropy, public, operators, folder, redis, child: None }
     }
 
     /// Starts the binary; does not wait for it.
     pub(super) fn start(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_tidemill"))
-            .args(["serve", "--config"])
-            .arg(self.folder.path().join("tidemill.toml"))
-            .arg("--data-dir")
-            .arg(self.data())
-            .env_clear()
+        let child = self.command("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.child = Some(child);
+    }
+
+    /// The binary with the service's configuration.
+    pub(super) fn command(&self, command: &str) -> Command {
+        let mut binary = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        binary.args([command, "--config"]).arg(self.folder.path().join("tidemill.toml"));
+        binary.arg("--data-dir").arg(self.data()).env_clear();
+        binary
             .env("STRIPE_WEBHOOK_SECRET", WEBHOOK_SECRET)
             .env("STRIPE_SECRET_KEY", SECRET_KEY)
             .env("STRIPE_API_URL", &self.stripe.url)
             .env("GPU_MARKET_URL", "off")
-            .env("RECEIVER_SECRET", HOOK_SECRET)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+            .env("RECEIVER_SECRET", HOOK_SECRET);
+        binary
     }
 
     /// Waits until it answers.
@@ -100,7 +116,7 @@ impl Rig {
         child.wait().unwrap();
         let at = self.clock.now().as_ms();
         let since = self.kills.last().map_or(0, |kill| kill.at);
-        self.kills.push(Kill { at, seen: dump::seen(&self.data(), since) });
+        self.kills.push(Kill { at, seen: dump::seen(self.queue(), since) });
     }
 
     /// SIGTERM.
@@ -135,7 +151,7 @@ impl Rig {
         let mut look = tokio::time::interval(Duration::from_millis(50));
         loop {
             look.tick().await;
-            let jobs = dump::unfinished(&self.data());
+            let jobs = dump::unfinished(self.queue());
             if is(&jobs) {
                 return;
             }
@@ -181,7 +197,7 @@ impl Rig {
             kills: self.kills.clone(),
             stops,
             books: dump::books(&self.stripe.state.snapshot()),
-            dump: dump::read(&self.data()),
+            dump: self.dump(),
         }
     }
 
@@ -190,6 +206,15 @@ impl Rig {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.as_ref().unwrap().id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches("kB").trim().parse().unwrap()
+    }
+
+    /// Everything in the stores, which no service must have open.
+    pub(super) fn dump(&self) -> Dump {
+        dump::read(self.queue(), &self.data())
+    }
+
+    fn queue(&self) -> Queue<'_> {
+        self.redis.as_ref().map_or_else(|| Queue::File(self.data()), Queue::Server)
     }
 
     pub(super) fn data(&self) -> PathBuf {

@@ -15,7 +15,7 @@
 --   alive, ended     zsets of workers            w:<worker>       hash: what it says of itself, last claims
 --   bereft           set of dead workers whose jobs are not all taken back
 --   stop:<worker>    set of members that somebody wants cancelled
---   gauges           hash: refusals, orphans, due
+--   gauges           hash: refusals, orphans, due, repaired, repair_block and repair_at (where repair looked last, and when)
 --   schedules        zset of names, all scored 0    s:<name>         hash: declared, overridden, paused, cursor, last_job,
 --                                                                    last_due, held_due
 --   fired:<name>     list of a schedule's last hundred events, newest first: <at>|<word>|<due>|<job>|<note>
@@ -33,6 +33,9 @@ if now < 0 then
   local time = call('TIME')
   now = time[1] * 1000 + floor(time[2] / 1000)
 end
+
+-- As text: Redis turns a number into text with much more ado, and does it for each argument.
+local NOW = string.format('%.0f', now)
 
 -- Lua's stack holds some 8,000 values; two thousand is far from it.
 local function slices(command, key, list)

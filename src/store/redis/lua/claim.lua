@@ -3,6 +3,7 @@
 --
 -- A claim whose answer was lost is asked again with the same ticket and gets the same jobs: otherwise they would be held by a
 -- living worker that doesn't know of them.
+call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local queue, worker, n, grace, ticket = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local settings = call('HMGET', P .. 'q:' .. queue, 'paused', 'rate')
 if not settings[1] then return { 'no_queue', queue } end
@@ -42,21 +43,35 @@ end
 local members = {}
 for priority = 0, 9 do
   if #members >= n then break end
-  local popped = call('ZPOPMIN', ready_key(queue, priority), n - #members)
-  for i = 1, #popped, 2 do members[#members + 1] = popped[i] end
+  local key = ready_key(queue, priority)
+  local first = call('ZRANGE', key, 0, n - #members - 1)
+  if #first > 0 then
+    call('ZREMRANGEBYRANK', key, 0, #first - 1)
+    if #members == 0 then
+      members = first
+    else
+      for i = 1, #first do members[#members + 1] = first[i] end
+    end
+  end
 end
 if #members == 0 then return reply end
 local old, texts = fetch(P .. 'head', members), fetch(P .. 'body', members)
+local deadlines = {}
 local leases, taken = P .. 'lease:' .. worker, { ticket }
 for i = 1, #members do
   local member, h = members[i], old[i]
   if h and texts[i] and state_of(h) == 'r' then
     local attempt, epoch = sunpack('<I4I4', h, 4)
-    local deadline = min(now + sunpack('<I6', h, 61) + grace, MAX)
-    local new = 'u' .. sub(h, 2, 3) .. spack('<I4I4I6I6I6', attempt + 1, epoch + 1, now, 0, deadline) .. worker
-      .. sub(h, 46)
+    local timeout = sub(h, 61, 66)
+    local deadline = deadlines[timeout]
+    if not deadline then
+      local ms = min(now + sunpack('<I6', timeout) + grace, MAX)
+      deadline = { string.format('%.0f', ms), spack('<I6I6I6', now, 0, ms) .. worker }
+      deadlines[timeout] = deadline
+    end
+    local new = 'u' .. sub(h, 2, 3) .. spack('<I4I4', attempt + 1, epoch + 1) .. deadline[2] .. sub(h, 46)
     put_head(member, new)
-    zput(leases, deadline, member)
+    zput(leases, deadline[1], member)
     taken[#taken + 1] = member
     local k = #reply
     reply[k + 1] = member

@@ -1,10 +1,11 @@
--- ARGV: now, worker, label, queues (JSON), running, lease, the worker's own time. Answers: 'ok', now, drain, then head of each
+-- ARGV: now, worker, label, queues (JSON), running, lease, the worker's own time, 1 when it has beaten before. Answers: 'ok', now, drain, then head of each
 -- job to be cancelled and its member; or 'dead'.
 local worker, lease = ARGV[2], tonumber(ARGV[6])
 local W = P .. 'w:' .. worker
 -- A removal first: a worker must stay alive on a full server.
 call('HDEL', P .. 'gauges', '')
-if call('ZSCORE', P .. 'ended', worker) then
+-- One that has beaten before and is not known: the server lost it, and with it who holds what. It must begin anew.
+if call('ZSCORE', P .. 'ended', worker) or (ARGV[8] == '1' and not call('ZSCORE', P .. 'alive', worker)) then
   call('HINCRBY', P .. 'gauges', 'refusals', 1)
   return { 'dead' }
 end

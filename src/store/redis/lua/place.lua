@@ -1,5 +1,6 @@
 -- New jobs. Each comes as two arguments: meta (mode, value, priority, timeout, keep_for, id, queue) and body.
 local UNTOUCHED = string.rep('\0', 43)
+local BORN = spack('<I6I6', now, now)
 local known, seq, first_seq, bodies, ids = {}, nil, nil, {}, {}
 
 -- Looks all ids up at once and says which queue is unknown, if one is.
@@ -22,6 +23,11 @@ local function unknown_queue(from, n)
   return nil
 end
 
+-- A key whose living holder was deleted by hand would never be let go.
+local function is_orphaned(key, holder)
+  return sunpack('<B', key_row(key)) == 1 and not known[holder] and call('HEXISTS', P .. 'ids', holder) == 0
+end
+
 -- The job that is kept: this one (and true), or the one that was there.
 local function place(meta, body)
   local id = sub(meta, 21, 36)
@@ -30,7 +36,7 @@ local function place(meta, body)
   if klen > 0 then
     local key = sub(body, 3, 2 + klen)
     local holder = key_holder(key)
-    if holder then return holder, false end
+    if holder and not is_orphaned(key, holder) then return holder, false end
     if known[id] then return id, false end
     hold_key(key, id, min(now + sunpack('<I6', meta, 15), MAX))
     flags = '\1'
@@ -53,12 +59,12 @@ local function place(meta, body)
     zput(due_key(queue), run_at, member)
     messages.earliest = min(messages.earliest or MAX, run_at)
   else
-    zput(ready_key(queue, string.byte(meta, 8)), run_at, member)
+    zput(ready_key(queue, string.byte(meta, 8)), NOW, member)
   end
   count(queue, state, 1)
   -- Bytes 3 to 45 are nothing yet; the tail of meta (id, queue) is the head's own tail.
-  put_head(member, state .. flags .. UNTOUCHED .. sub(meta, 8, 8) .. '\0\0' .. spack('<I6I6', run_at, now)
-    .. sub(meta, 9, 14) .. sub(meta, 21))
+  local when = state == 'r' and BORN or spack('<I6I6', run_at, now)
+  put_head(member, state .. flags .. UNTOUCHED .. sub(meta, 8, 8) .. '\0\0' .. when .. sub(meta, 9, 14) .. sub(meta, 21))
   local n = #bodies
   bodies[n + 1] = member
   bodies[n + 2] = body

@@ -1,6 +1,8 @@
 -- ARGV: now, limit. Makes due jobs ready, those due longest first within each queue. Answers: 'ok', how many, the next due
 -- time (-1: none), 1 when that is over already, messages.
 local limit, promoted, next_due = tonumber(ARGV[2]), 0, -1
+-- A removal first: a full server must let due jobs run.
+call('HDEL', P .. 'gauges', '')
 for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
   local key = due_key(queue)
   if promoted < limit then

@@ -3,6 +3,8 @@
 local limit, crash_limit, grace, since = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local dead_workers, to_ready, to_dead = 0, 0, 0
 
+-- A removal first: on a full server what follows must work, and one that takes no writes at all must say so.
+call('HDEL', P .. 'gauges', '')
 -- Ended first: from here on their settles are refused though their jobs may wait for the next batch.
 local silent = call('ZRANGEBYSCORE', P .. 'alive', '-inf', '(' .. now, 'LIMIT', 0, 1000)
 for i = 1, #silent do

@@ -1,5 +1,6 @@
 -- ARGV: now, worker, limit. Ends a worker's life cleanly: what it still runs goes back at once, uncharged. Answers: 'ok',
 -- how many went back, 1 when there is more (call again), messages.
+call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local worker, limit = ARGV[2], tonumber(ARGV[3])
 if not call('ZSCORE', P .. 'alive', worker) then return { 'ok', 0, 0 } end
 local members = call('ZRANGE', P .. 'lease:' .. worker, 0, limit - 1)

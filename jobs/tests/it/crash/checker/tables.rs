@@ -28,9 +28,9 @@ pub(super) fn check(history: &History, report: &mut Report) {
 /// Nothing is pruned in a run, so the counters, the totals and a full count are the same numbers.
 fn counters(history: &History, report: &mut Report) {
     let dump = &history.dump;
-    let mut counted: BTreeMap<(i64, String), i64> = BTreeMap::new();
+    let mut counted: BTreeMap<(String, String), i64> = BTreeMap::new();
     for job in &dump.jobs {
-        *counted.entry((job.queue, job.state.clone())).or_insert(0) += 1;
+        *counted.entry((job.queue.clone(), job.state.clone())).or_insert(0) += 1;
     }
     let keys: BTreeSet<_> = dump.counts.keys().chain(counted.keys()).collect();
     let mut compare = |name: String, kept: Option<&i64>, counted: Option<&i64>| {
@@ -44,7 +44,11 @@ fn counters(history: &History, report: &mut Report) {
     }
     // One more than the completed jobs: a job was completed twice.
     for (queue, kept) in &dump.completed {
-        compare(format!("queue {queue}, completed in total"), Some(kept), counted.get(&(*queue, "completed".into())));
+        compare(
+            format!("queue {queue}, completed in total"),
+            Some(kept),
+            counted.get(&(queue.clone(), "completed".into())),
+        );
     }
 }
 
