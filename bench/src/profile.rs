@@ -24,7 +24,7 @@ struct Cpu {
 #[derive(Debug)]
 pub struct Profile {
     client: Cpu,
-    server: Option<Cpu>,
+    server: Option<(Cpu, f64)>,
 }
 
 impl Profile {
@@ -37,8 +37,8 @@ impl Profile {
         if place.is_redis() {
             let mut redis = place.redis().await?;
             redis::cmd("CONFIG").arg("RESETSTAT").query_async::<()>(&mut redis).await?;
-            let info: String = redis::cmd("INFO").arg("cpu").query_async(&mut redis).await?;
-            server = Some(server_cpu(&info)?);
+            let info: String = redis::cmd("INFO").arg("everything").query_async(&mut redis).await?;
+            server = Some((server_cpu(&info)?, number(&info, "aof_current_size")));
         }
         Ok(Self { client: own_cpu()?, server })
     }
@@ -52,15 +52,23 @@ impl Profile {
         let a_job = |seconds: f64| seconds * 1e6 / jobs as f64;
         let client = own_cpu()?;
         let mut text = String::new();
+        // A string takes everything: writing to it can't fail.
         let mut line = |who: &str, now: Cpu, then: Cpu| {
             let (user, system) = (a_job(now.user - then.user), a_job(now.system - then.system));
-            // A string takes everything.
             let _ = writeln!(text, "{who:<24} {user:>8.2} µs a job in programs, {system:>6.2} µs in the kernel");
         };
         line("client", client, self.client);
-        if let Some(before) = self.server {
+        if let Some((before, aof)) = self.server {
             let info: String = redis::cmd("INFO").arg("everything").query_async(&mut place.redis().await?).await?;
             line("redis", server_cpu(&info)?, before);
+            let bytes = |name: &str, before: f64| a_job((number(&info, name) - before) / 1e6);
+            let (read, written) = (bytes("total_net_input_bytes", 0.0), bytes("total_net_output_bytes", 0.0));
+            // A rewrite in between makes the file shorter.
+            let (aof, rewrites) = (bytes("aof_current_size", aof), number(&info, "aof_rewrites"));
+            let _ = writeln!(
+                text,
+                "  bytes a job: {read:.0} in, {written:.0} out, append-only file {aof:+.0} ({rewrites} rewrites so far)"
+            );
             text += &commands(&info, &a_job);
         }
         Ok(text)
@@ -87,6 +95,11 @@ fn commands(info: &str, a_job: &dyn Fn(f64) -> f64) -> String {
     }
     rows.sort_by(|a, b| b.0.total_cmp(&a.0));
     rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// A number of `INFO`; zero where this server has none.
+fn number(info: &str, name: &str) -> f64 {
+    field(info, name).and_then(|value| value.parse().ok()).unwrap_or(0.0)
 }
 
 fn server_cpu(info: &str) -> anyhow::Result<Cpu> {
