@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill::job::{JobId, JobState};
-use tidemill::store::{Enqueued, ListQuery, Settled, Store};
+use tidemill::store::{Enqueued, ListQuery, Settled, Store, StoreError};
 use tidemill_testkit::RedisServer;
 
 use super::{Site, audit, claim, counted, put};
@@ -118,18 +118,21 @@ async fn a_running_job_without_lease_and_holder_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_that_nobody_knows_any_more_is_taken_for_dead_unless_it_beats() {
+async fn a_holder_that_nobody_knows_any_more_begins_anew_and_its_jobs_are_given_to_others() {
     let stage = Stage::new().await;
     let (site, store) = (&stage.site, &stage.store);
     let ids = put(store, site.jobs(2)).await;
-    let (alive, dead) = (site.worker(store).await, site.worker(store).await);
+    let (alive, gone) = (site.worker(store).await, site.worker(store).await);
     let kept = claim(store, alive, 1).await.expect("claim").remove(0);
-    claim(store, dead, 1).await.expect("claim");
+    claim(store, gone, 1).await.expect("claim");
     stage.delete("alive");
-    site.beat(store, alive, LEASE * 10).await.expect("a beat makes it known again");
+    let told = site.beat(store, alive, LEASE).await;
+    assert!(matches!(told, Err(StoreError::DeadIncarnation(who)) if who == alive), "{told:?}");
     stage.upkeep().await;
-    assert_eq!(stage.state(ids[1]).await, Some(JobState::Ready), "given to others");
-    assert_eq!(store.settle(batch(kept, complete())).await.expect("settle"), [Settled::Accepted(JobState::Completed)]);
+    for id in ids {
+        assert_eq!(stage.state(id).await, Some(JobState::Ready), "given to others");
+    }
+    assert_eq!(store.settle(batch(kept, complete())).await.expect("settle"), [Settled::LeaseLost]);
     audit(store).await;
 }
 
