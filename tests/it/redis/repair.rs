@@ -9,9 +9,6 @@ use tidemill_testkit::RedisServer;
 use super::{Site, audit, claim, counted, put};
 use crate::conformance::rig::{LEASE, MS, batch, complete, work};
 
-/// Upkeep looks at one block of jobs each half second.
-const ROUND: std::time::Duration = std::time::Duration::from_millis(500);
-
 struct Stage {
     server: RedisServer,
     site: Site,
@@ -26,11 +23,11 @@ impl Stage {
         Self { server, site, store }
     }
 
-    /// Upkeep goes round until it has seen every job.
+    /// Upkeep's rounds until there is nothing more to do.
     async fn upkeep(&self) {
-        for _ in 0..4 {
-            self.site.clock.advance(ROUND);
-            self.store.rescue(1_000).await.expect("rescue");
+        for _ in 0..3 {
+            while self.store.prune(1_000).await.expect("prune").more {}
+            while self.store.rescue(1_000).await.expect("rescue").more {}
         }
     }
 
@@ -128,6 +125,7 @@ async fn a_holder_that_nobody_knows_any_more_begins_anew_and_its_jobs_are_given_
     stage.delete("alive");
     let told = site.beat(store, alive, LEASE).await;
     assert!(matches!(told, Err(StoreError::DeadIncarnation(who)) if who == alive), "{told:?}");
+    site.clock.advance(LEASE + MS);
     stage.upkeep().await;
     for id in ids {
         assert_eq!(stage.state(id).await, Some(JobState::Ready), "given to others");

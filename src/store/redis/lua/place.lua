@@ -23,9 +23,11 @@ local function unknown_queue(from, n)
   return nil
 end
 
--- A key whose living holder was deleted by hand would never be let go.
-local function is_orphaned(key, holder)
-  return sunpack('<B', key_row(key)) == 1 and not known[holder] and call('HEXISTS', P .. 'ids', holder) == 0
+-- Where numbering goes on when somebody has deleted `seq`: above all that can have been given, for none may be given twice.
+local function last_number()
+  if call('EXISTS', P .. 'head') == 0 then return 0 end
+  local top = call('ZREVRANGE', P .. 'blocks', 0, 0)[1]
+  return math.max(now, tonumber(top or 0) * 1000 + 999)
 end
 
 -- The job that is kept: this one (and true), or the one that was there.
@@ -36,7 +38,7 @@ local function place(meta, body)
   if klen > 0 then
     local key = sub(body, 3, 2 + klen)
     local holder = key_holder(key)
-    if holder and not is_orphaned(key, holder) then return holder, false end
+    if holder then return holder, false end
     if known[id] then return id, false end
     hold_key(key, id, min(now + sunpack('<I6', meta, 15), MAX))
     flags = '\1'
@@ -45,7 +47,7 @@ local function place(meta, body)
   end
   known[id] = true
   if not seq then
-    seq = tonumber(call('GET', P .. 'seq') or 0)
+    seq = tonumber(call('GET', P .. 'seq') or last_number())
     first_seq = seq + 1
   end
   seq = seq + 1
