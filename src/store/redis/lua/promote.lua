@@ -1,6 +1,5 @@
 -- ARGV: now, limit. Makes due jobs ready, those due longest first within each queue. Answers: 'ok', how many, the next due
 -- time (-1: none), 1 when that is over already, messages.
-call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local limit, promoted, next_due = tonumber(ARGV[2]), 0, -1
 -- A removal first: a full server must let due jobs run.
 call('HDEL', P .. 'gauges', '')

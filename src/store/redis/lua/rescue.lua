@@ -1,6 +1,5 @@
 -- ARGV: now, limit, crash limit, deadline grace, since when the store could be reached without a gap. Answers: 'ok', workers
 -- declared dead, jobs to ready or cancelled, jobs to dead, 1 when there is more, messages.
-call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local limit, crash_limit, grace, since = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local dead_workers, to_ready, to_dead = 0, 0, 0
 
