@@ -6,6 +6,7 @@
 //! connection, and one that promises less than `durability` is refused. Keys are listed in `lua/base.lua`.
 
 mod address;
+mod driver;
 mod failure;
 mod inspect;
 mod jobs;
