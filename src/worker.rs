@@ -2,8 +2,8 @@
 //!
 //! One apalis worker for each queue, each with its own places, so that a slow queue never delays another. The way of an
 //! attempt: [`backend`] claims it, [`settle`] takes its lease, [`layers`] run the handler in a span, under its timeout and
-//! behind a panic guard, [`settle`] turns the decision into a verdict and [`settler`] gives it to the store. [`heartbeat`] keeps
-//! the leases from a thread of its own.
+//! behind a panic guard, [`settle`] turns the decision into a verdict, [`settler`] gives it to the store and [`report`] says what
+//! became of it. [`heartbeat`] keeps the leases from a thread of its own.
 
 mod attempt;
 mod backend;
@@ -14,6 +14,7 @@ mod identity;
 mod layers;
 mod pulse;
 mod registry;
+mod report;
 mod settle;
 mod settler;
 
@@ -102,7 +103,8 @@ impl Worker {
         };
         let heartbeat = Some(heartbeat.start().await?);
         let pools = TaskTracker::new();
-        let (settler, settling) = Settler::new(Arc::clone(queue.store()), hard_stop.clone());
+        let (settler, settling) =
+            Settler::new(Arc::clone(queue.store()), Arc::clone(&running), pools.clone(), hard_stop.clone());
         pools.spawn(settling);
         let desk = Desk {
             settler,

@@ -174,10 +174,7 @@ impl Store for SqliteStore {
     async fn settle(&self, batch: Arc<[Settlement]>) -> Result<Vec<Settled>, StoreError> {
         bounded("the batch", batch.len())?;
         let whole = Arc::clone(&batch);
-        let all = move |txn: &mut Txn<'_>| {
-            whole.iter().map(|s| settle::settle_one(txn, s.lease.token(), &s.verdict)).collect()
-        };
-        match self.write(all).await {
+        match self.write(move |txn| settle::settle_all(txn, &whole)).await {
             Err(StoreError::Corrupt { .. }) => self.settle_each(&batch).await,
             settled => settled,
         }

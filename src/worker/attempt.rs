@@ -110,11 +110,13 @@ impl Running {
         }
     }
 
-    pub(super) fn end(&self, lease: LeaseToken) {
+    pub(super) fn end(&self, leases: impl Iterator<Item = LeaseToken>) {
         let mut map = self.map();
-        // A later attempt of the same job may be here already.
-        if map.get(&lease.job).is_some_and(|(epoch, _)| *epoch == lease.epoch) {
-            map.remove(&lease.job);
+        for lease in leases {
+            // A later attempt of the same job may be here already.
+            if map.get(&lease.job).is_some_and(|(epoch, _)| *epoch == lease.epoch) {
+                map.remove(&lease.job);
+            }
         }
     }
 

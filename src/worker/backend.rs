@@ -64,9 +64,9 @@ impl Source {
     async fn claim(self) -> Vec<Ticket> {
         let mut backoff = BACKOFF_FIRST;
         loop {
-            let mut places = self.places().await;
+            let Some(mut places) = self.places().await else { return std::future::pending().await };
             let worker = self.life.now();
-            let n = u32::try_from(places.len()).unwrap_or(u32::MAX);
+            let n = u32::try_from(places.num_permits()).unwrap_or(u32::MAX);
             self.pulse.asked();
             let claimed = self.store.claim(&self.queue, worker, n, CLAIM_WAIT).await;
             match claimed {
@@ -91,23 +91,20 @@ impl Source {
         }
     }
 
-    /// At least one place, and all others that are free now.
-    async fn places(&self) -> Vec<OwnedSemaphorePermit> {
-        let mut places = Vec::new();
-        if let Ok(place) = Arc::clone(&self.places).acquire_owned().await {
-            places.push(place);
+    /// At least one place, and all others that are free now. None when the pool is closed, which it never is.
+    async fn places(&self) -> Option<OwnedSemaphorePermit> {
+        let mut places = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        let free = u32::try_from(self.places.available_permits().min(CLAIM_MAX - 1)).unwrap_or(0);
+        // Nobody else takes places, so that what was free just now still is.
+        if let Ok(others) = Arc::clone(&self.places).try_acquire_many_owned(free) {
+            places.merge(others);
         }
-        while places.len() < CLAIM_MAX
-            && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
-        {
-            places.push(place);
-        }
-        places
+        Some(places)
     }
 
-    fn tickets(&self, jobs: Vec<Claimed>, places: &mut Vec<OwnedSemaphorePermit>) -> Vec<Ticket> {
+    fn tickets(&self, jobs: Vec<Claimed>, places: &mut OwnedSemaphorePermit) -> Vec<Ticket> {
         // The store gives out at most as many jobs as there are places.
-        jobs.into_iter().filter_map(|job| places.pop().map(|place| Ticket::new(job, place))).collect()
+        jobs.into_iter().filter_map(|job| places.split(1).map(|place| Ticket::new(job, place))).collect()
     }
 
     /// Hands jobs back that were claimed and never begun.

@@ -1,7 +1,6 @@
-//! The outermost layer: turns what a handler decided into the job's next state, settles it and reports it.
+//! The outermost layer: turns what a handler decided into the job's next state and hands it to the settler.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -16,12 +15,12 @@ use super::attempt::{Interruption, Running, Stop, StopReason, Ticket};
 use super::context::AttemptInfo;
 use super::layers::Decided;
 use super::registry::Registry;
-use super::settler::Settler;
+use super::report::Run;
+use super::settler::{Ended, Settler};
 use crate::clock::Entropy;
 use crate::job::{DeadReason, Done, JobError, JobSpec, RetryPolicy};
-use crate::metrics;
 use crate::queue::Queue;
-use crate::store::{NewJob, Settled, Settlement, Verdict};
+use crate::store::{NewJob, Settlement, Verdict};
 
 /// No `Retry-After` delays a job by more.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -63,7 +62,7 @@ where
 {
     type Response = ();
     type Error = BoxDynError;
-    type Future = Pin<Box<dyn Future<Output = Result<(), BoxDynError>> + Send>>;
+    type Future = Ready<Result<(), BoxDynError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
         self.inner.poll_ready(cx)
@@ -73,23 +72,23 @@ where
         let ticket = &mut task.args;
         // Taken before anything inside runs; the backend always puts both in.
         let (Some(lease), Some(place)) = (ticket.lease.take(), ticket.place.take()) else {
-            return Box::pin(std::future::ready(Err("a ticket without a lease".into())));
+            return ready(Err("a ticket without a lease".into()));
         };
         let (info, stop) = (Arc::clone(&ticket.info), ticket.stop.clone());
         let waited = ticket.claimed_at.since(ticket.run_at);
         self.desk.running.begin(info.lease, stop.clone());
         let deciding = self.inner.call(task);
         let desk = Arc::clone(&self.desk);
-        let attempt = self.desk.attempts.spawn(async move {
+        self.desk.attempts.spawn(async move {
             let begun = Instant::now();
             let decided = deciding.await;
+            let ran = begun.elapsed();
             let verdict = desk.verdict(decided, &info, &stop);
-            let settled = desk.settler.settle(Settlement { lease, verdict: verdict.clone() }).await;
-            desk.running.end(info.lease);
-            drop(place);
-            report(&info, &verdict, settled, begun.elapsed(), waited);
+            let (settlement, pending) = (Settlement { lease, verdict }, desk.attempts.token());
+            desk.settler.settle(Ended { settlement, run: Run { info, ran, waited }, place, pending });
         });
-        Box::pin(async move { attempt.await.map_err(Into::into) })
+        // apalis is told that it is done: what is under way is counted by the tracker, its number bounded by the places.
+        ready(Ok(()))
     }
 }
 
@@ -148,39 +147,5 @@ impl Desk {
 
     fn child(&self, info: &AttemptInfo, spec: JobSpec) -> Result<NewJob, crate::queue::EnqueueError> {
         self.queue.admit(super::context::descend(info, spec))
-    }
-}
-
-/// Says what became of an attempt: one line for what went wrong, numbers for everything.
-fn report(info: &AttemptInfo, verdict: &Verdict, settled: Option<Settled>, ran: Duration, waited: Duration) {
-    let outcome = match (&settled, verdict) {
-        (Some(Settled::LeaseLost), _) => "lease_lost",
-        (None, _) => "unsettled",
-        (Some(Settled::Accepted(_)), verdict) => match verdict {
-            Verdict::Complete { .. } => "completed",
-            Verdict::Retry { .. } => "retry",
-            Verdict::Snooze { .. } => "snooze",
-            Verdict::Dead { .. } => "dead",
-            Verdict::Cancel { .. } => "cancelled",
-            Verdict::Release => "released",
-        },
-    };
-    let (queue, kind) = (info.queue.to_string(), info.kind.to_string());
-    ::metrics::counter!(metrics::OUTCOMES, "queue" => queue.clone(), "kind" => kind.clone(), "outcome" => outcome)
-        .increment(1);
-    ::metrics::histogram!(metrics::RUN_SECONDS, "queue" => queue.clone(), "kind" => kind).record(ran.as_secs_f64());
-    ::metrics::histogram!(metrics::WAIT_SECONDS, "queue" => queue).record(waited.as_secs_f64());
-    let (id, duration_ms) = (info.lease.job, u64::try_from(ran.as_millis()).unwrap_or(u64::MAX));
-    let (kind, queue, attempt) = (&*info.kind, &info.queue, info.number);
-    match verdict {
-        Verdict::Retry { error, delay } => {
-            tracing::warn!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, retry_ms = delay.as_millis(), error, outcome, "attempt failed");
-        }
-        Verdict::Dead { reason, error } => {
-            tracing::error!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, %reason, error, outcome, "job is dead");
-        }
-        Verdict::Complete { .. } | Verdict::Snooze { .. } | Verdict::Cancel { .. } | Verdict::Release => {
-            tracing::debug!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, outcome, "attempt ended");
-        }
     }
 }

@@ -403,11 +403,6 @@ impl Parts {
         self.rest.len() == 0
     }
 
-    /// How many parts are left.
-    pub(super) fn left(&self) -> usize {
-        self.rest.len()
-    }
-
     /// The next part, itself an array.
     pub(super) fn parts(&mut self) -> Result<Self, StoreError> {
         Self::of(self.step, self.rest.next().unwrap_or_default())

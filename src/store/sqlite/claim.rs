@@ -114,11 +114,11 @@ fn read(row: &Row<'_>, request: &ClaimRequest, now: Timestamp) -> rusqlite::Resu
         crashes: row.get(7)?,
         timeout: Duration::from_millis(row.get(8)?),
         created_at: Timestamp::from_ms(row.get(9)?),
-        kind: row.get::<_, String>(10)?.into(),
-        payload: row.get::<_, String>(11)?.into(),
-        tenant: row.get::<_, Option<String>>(12)?.map(Into::into),
-        correlation_id: row.get::<_, Option<String>>(13)?.map(Into::into),
-        traceparent: row.get::<_, Option<String>>(14)?.map(Into::into),
+        kind: row.get_ref(10)?.as_str()?.into(),
+        payload: row.get_ref(11)?.as_str()?.into(),
+        tenant: row.get_ref(12)?.as_str_or_null()?.map(Into::into),
+        correlation_id: row.get_ref(13)?.as_str_or_null()?.map(Into::into),
+        traceparent: row.get_ref(14)?.as_str_or_null()?.map(Into::into),
         claimed_at: now,
     })
 }

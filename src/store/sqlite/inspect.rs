@@ -142,12 +142,17 @@ fn why_ready(conn: &Connection, job: &JobRecord, now: Timestamp) -> Result<WhyNo
             return Ok(WhyNot::RateLimited { until });
         }
     }
+    // The place is bound and not looked up in the same statement: only then the index is walked no further than to it.
     let sql = "select count(*) from (
                   select 1 from jobs where queue = ?1 and state = 'ready'
-                   and (priority, run_at, seq) < (select priority, run_at, seq from jobs where id = ?2) limit ?3)";
+                   and (priority, run_at, seq) < (?2, ?3, ?4) limit ?5)";
+    let (seq, priority, run_at): (i64, i64, i64) = conn
+        .prepare_cached("select seq, priority, run_at from jobs where id = ?1")
+        .and_then(|mut sql| sql.query_row([job.id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
+        .during("find the job's place")?;
     let ahead = conn
         .prepare_cached(sql)
-        .and_then(|mut sql| sql.query_row((queue, job.id.as_bytes(), AHEAD_MAX), |row| row.get(0)))
+        .and_then(|mut sql| sql.query_row((queue, priority, run_at, seq, AHEAD_MAX), |row| row.get(0)))
         .during("count the jobs ahead")?;
     Ok(WhyNot::Waiting { ahead })
 }

@@ -138,17 +138,18 @@ pub(super) fn set_paused(txn: &mut Txn<'_>, queue: &QueueName, paused: bool) -> 
 pub(super) fn purge(txn: &mut Txn<'_>, queue: &QueueName, limit: u32) -> Result<u32, StoreError> {
     let id = txn.queue(queue)?;
     let mut purged = 0;
-    for state in [JobState::Ready, JobState::Scheduled] {
+    // The states are spelled out: a bound one would not let the partial indexes be used.
+    for (state, waiting) in [(JobState::Ready, "state = 'ready'"), (JobState::Scheduled, "state = 'scheduled'")] {
+        let sql = format!(
+            "update jobs set state = 'cancelled', finished_at = ?2, failures = coalesce(failures, ?4) where seq in (
+                select seq from jobs where queue = ?1 and {waiting} limit ?3)
+             returning id, unique_key"
+        );
         let gone: Vec<(JobId, Option<String>)> = txn
-            .sql(
-                "update jobs set state = 'cancelled', finished_at = ?3, failures = coalesce(failures, ?5) where seq in (
-                    select seq from jobs where queue = ?1 and state = ?2 limit ?4)
-                 returning id, unique_key",
-            )?
-            .query_map(
-                (id.0, state.as_str(), txn.now.as_ms(), limit - purged, purge_note(txn)?),
-                |row| Ok((JobId::from_bytes(row.get(0)?), row.get(1)?)),
-            )
+            .sql(&sql)?
+            .query_map((id.0, txn.now.as_ms(), limit - purged, purge_note(txn)?), |row| {
+                Ok((JobId::from_bytes(row.get(0)?), row.get(1)?))
+            })
             .during("purge a queue")?
             .collect::<Result<_, _>>()
             .during("purge a queue")?;

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use super::enqueue::{enqueue, json, release_key};
 use super::failure::During;
 use super::txn::{QueueId, Txn};
-use crate::job::{DeadReason, Failure, JobState, Progress};
-use crate::store::{LeaseToken, NewJob, Settled, StoreError, Verdict};
+use crate::job::{DeadReason, Failure, Incarnation, JobState, Progress};
+use crate::store::{LeaseToken, NewJob, Settled, Settlement, StoreError, Verdict};
 
 /// Failures kept with a job.
 const FAILURES_MAX: usize = 10;
@@ -26,9 +26,37 @@ struct Held {
     failures: Option<String>,
 }
 
-/// Ends one attempt. The one place where a verdict becomes a row.
+/// Ends the attempts of a batch, in its order. What is the same for all of them is asked once.
+pub(super) fn settle_all(txn: &mut Txn<'_>, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+    // No verdict changes a worker, so an answer holds for the whole batch; there is one holder, or hardly more.
+    let mut holders: Vec<(Incarnation, bool)> = Vec::new();
+    let mut settled = Vec::with_capacity(batch.len());
+    for Settlement { lease, verdict } in batch {
+        let lease = lease.token();
+        let known = holders.iter().find(|(holder, _)| *holder == lease.holder).map(|(_, lives)| *lives);
+        let lives = match known {
+            Some(lives) => lives,
+            None => {
+                let lives = lives(txn, lease.holder)?;
+                holders.push((lease.holder, lives));
+                lives
+            }
+        };
+        let held = if lives { row_of(txn, lease)? } else { None };
+        settled.push(end(txn, lease, held, verdict)?);
+    }
+    Ok(settled)
+}
+
+/// Ends one attempt.
 pub(super) fn settle_one(txn: &mut Txn<'_>, lease: LeaseToken, verdict: &Verdict) -> Result<Settled, StoreError> {
-    let Some(held) = held(txn, lease)? else {
+    let held = held(txn, lease)?;
+    end(txn, lease, held, verdict)
+}
+
+/// The one place where a verdict becomes a row. `held` is what the lease holds, none when it is stale.
+fn end(txn: &mut Txn<'_>, lease: LeaseToken, held: Option<Held>, verdict: &Verdict) -> Result<Settled, StoreError> {
+    let Some(held) = held else {
         txn.refuse();
         return Ok(Settled::LeaseLost);
     };
@@ -58,10 +86,20 @@ pub(super) fn settle_one(txn: &mut Txn<'_>, lease: LeaseToken, verdict: &Verdict
 
 /// The job, if `lease` is its present one and the holder lives.
 fn held(txn: &Txn<'_>, lease: LeaseToken) -> Result<Option<Held>, StoreError> {
+    if lives(txn, lease.holder)? { row_of(txn, lease) } else { Ok(None) }
+}
+
+fn lives(txn: &Txn<'_>, holder: Incarnation) -> Result<bool, StoreError> {
+    txn.sql("select exists (select 1 from workers where incarnation = ?1 and state = 'alive')")?
+        .query_row([holder.as_bytes()], |row| row.get(0))
+        .during("look a lease's holder up")
+}
+
+/// The job, if `lease` is its present one; whether the holder lives is asked elsewhere.
+fn row_of(txn: &Txn<'_>, lease: LeaseToken) -> Result<Option<Held>, StoreError> {
     txn.sql(
         "select queue, attempt, unique_key, cancel_requested, failures from jobs
-         where seq = ?1 and id = ?2 and epoch = ?3 and holder = ?4 and state = 'running'
-           and exists (select 1 from workers where incarnation = ?4 and state = 'alive')",
+         where seq = ?1 and id = ?2 and epoch = ?3 and holder = ?4 and state = 'running'",
     )?
     .query_row((lease.slot, lease.job.as_bytes(), lease.epoch, lease.holder.as_bytes()), |row: &Row<'_>| {
         Ok(Held {
