@@ -77,6 +77,8 @@ pub enum What {
     Healed { name: String },
     /// Driver: something to be counted that is neither (keys deleted, a failover).
     Noticed { name: String, count: u64 },
+    /// Driver: it has taken a job away by hand, past the store.
+    Deleted { job: JobId },
     /// Driver: it wants a job cancelled.
     Cancelling { job: JobId },
     /// Driver: the store has done it, or told the holder to.

@@ -40,6 +40,8 @@ pub enum Scenario {
     Failover,
     /// A proxy delays, holds, swallows, refuses, slices and cuts (Redis).
     Net,
+    /// Keys deleted by hand: leases, indexes, jobs (Redis).
+    Keys,
     /// Negative control: claims without a lease. Must be reported as loss.
     Pop,
     /// Negative control: the last writes are cut off. Must be reported as loss.
@@ -80,7 +82,7 @@ impl Scenario {
     pub fn fits(self, store: StoreKind) -> bool {
         match self {
             Self::Busy => store == StoreKind::Sqlite,
-            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net => store == StoreKind::Redis,
+            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net | Self::Keys => store == StoreKind::Redis,
             _ => true,
         }
     }
@@ -138,10 +140,10 @@ impl Scenario {
                 ..usual
             },
             Self::Clock => Shape { schedule: false, ..usual },
-            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net | Self::Busy | Self::Full => {
+            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net | Self::Keys | Self::Busy | Self::Full => {
                 Shape { enqueue_timeout_ms: 1_000, ..usual }
             }
-            Self::Pop => Shape { mix: Mix { ms_max: 400, ..Mix::default() }, schedule: false, ..usual },
+            Self::Pop => Shape { mix: Mix { ms_max: 1_000, ..Mix::default() }, schedule: false, ..usual },
             Self::TailCut => Shape { mix: Mix::default(), schedule: false, ..usual },
         }
         .scaled(long)
@@ -193,6 +195,9 @@ impl Scenario {
             Self::Net => {
                 least.unsure = 1;
                 least.noticed.extend([("replies cut in the middle".into(), 5)]);
+            }
+            Self::Keys => {
+                least.noticed.extend([("entries deleted by hand".into(), 3), ("jobs deleted by hand".into(), 1)]);
             }
             // They show what is lost; little is enough.
             Self::Pop | Self::TailCut => (least.acked, least.starts) = (50, 0),

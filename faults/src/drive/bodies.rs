@@ -31,6 +31,7 @@ impl Stage {
             Scenario::Crash | Scenario::CrashFsync => servers::crash(self).await,
             Scenario::Failover => servers::failover(self).await,
             Scenario::Net => servers::net(self).await,
+            Scenario::Keys => servers::keys(self).await,
             Scenario::Pop => self.pop().await,
             Scenario::TailCut => self.tail_cut().await,
         }

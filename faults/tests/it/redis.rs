@@ -58,6 +58,11 @@ async fn a_server_without_memory_refuses_new_jobs_and_lets_the_running_ones_end(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_deleted_by_hand_cost_only_the_jobs_that_were_deleted() {
+    valid(Scenario::Keys, REDIS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_thousand_due_at_once_are_all_run_once() {
     valid(Scenario::Due, REDIS).await;
 }
