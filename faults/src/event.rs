@@ -67,6 +67,8 @@ pub enum What {
     Rescued { dead: u32, ready: u32, to_dead: u32 },
     /// Driver: it has killed a process, or seen that it has ended.
     Ended { node: String, life: u32, cause: String },
+    /// Driver: a process has not ended in time after SIGTERM.
+    Overstayed { node: String },
     /// Driver: it has stopped a process with SIGSTOP.
     Stopped { node: String, life: u32 },
     /// Driver: and let it go on.

@@ -109,7 +109,18 @@ impl Scenario {
             Self::Term => Shape { mix: Mix { ms_max: 3_000, ..Mix::usual() }, places: 16, per_second: 30, ..usual },
             Self::Zombie => Shape { mix: Mix { ms_max: 400, ..Mix::usual() }, ..usual },
             Self::Handlers => Shape {
-                mix: Mix { panic: 100, block: 50, abort: 3, unknown_kind: 60, bad_payload: 60, ..Mix::usual() },
+                // Blocked for longer than the lease, now and then on all threads of the runtime.
+                mix: Mix {
+                    panic: 100,
+                    block: 8,
+                    block_ms_max: 5_000,
+                    abort: 3,
+                    unknown_kind: 60,
+                    bad_payload: 60,
+                    ..Mix::usual()
+                },
+                lease_ms: 3_000,
+                beat_ms: 700,
                 crash_limit: 3,
                 ..usual
             },
@@ -213,6 +224,8 @@ impl Scenario {
             // The embedded store has the clock of the process that asks; a server has its own.
             store_clock_wrong: self == Self::Clock && store == StoreKind::Sqlite,
             recovery_max_ms: if self == Self::Expiry { 60_000 } else { 10_000 },
+            no_crashes: self == Self::Term,
+            no_false_deaths: self == Self::Handlers,
             must_lose: self.is_control(),
             // Replicas follow behind the master, by no more than this where the network is well.
             lossy_window_ms: if self == Self::Failover { 1_000 } else { 0 },

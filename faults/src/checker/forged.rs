@@ -222,6 +222,23 @@ fn a_process_that_ends_by_itself_is_seen() {
 }
 
 #[test]
+fn a_process_that_does_not_end_when_it_is_told_to_is_seen() {
+    caught("C11", &forge(|history| history.nemesis.push(at(3_300, What::Overstayed { node: "w3".into() }))));
+}
+
+#[test]
+fn a_crash_where_nobody_was_killed_and_a_death_of_the_living_are_seen() {
+    caught("C9", &forge(|history| history.rules.no_crashes = true));
+    let declared = at(2_550, What::DeclaredDead { holder: story::holder(3) });
+    assert_eq!(forge(|history| log(history, "w2").push(declared.clone())).verdict, Verdict::Valid);
+    let strict = |history: &mut History| {
+        history.rules.no_false_deaths = true;
+        log(history, "w2").push(declared);
+    };
+    caught("C5", &forge(strict));
+}
+
+#[test]
 fn a_dump_that_does_not_agree_with_itself_is_seen() {
     caught("C12", &forge(|history| *history.dump.counters.get_mut(&JobState::Ready).unwrap() += 1));
     caught("C12", &forge(|history| history.dump.by_state.get_mut(&JobState::Ready).unwrap().push(job(1))));
