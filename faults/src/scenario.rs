@@ -106,21 +106,29 @@ impl Scenario {
         };
         match self {
             Self::Steps => Shape { workers: if long { 5 } else { 3 }, ..usual },
-            Self::Term => Shape { mix: Mix { ms_max: 3_000, ..Mix::usual() }, places: 16, per_second: 30, ..usual },
+            Self::Term => Shape {
+                mix: Mix { ms_max: 3_000, ..Mix::usual() },
+                places: 16,
+                per_second: 30,
+                // As shipped: no death by starvation may be taken for one by SIGTERM.
+                lease_ms: 6_000,
+                beat_ms: 1_500,
+                ..usual
+            },
             Self::Zombie => Shape { mix: Mix { ms_max: 400, ..Mix::usual() }, ..usual },
             Self::Handlers => Shape {
                 // Blocked for longer than the lease, now and then on all threads of the runtime.
                 mix: Mix {
                     panic: 100,
                     block: 8,
-                    block_ms_max: 5_000,
+                    block_ms_max: 6_000,
                     abort: 3,
                     unknown_kind: 60,
                     bad_payload: 60,
                     ..Mix::usual()
                 },
-                lease_ms: 3_000,
-                beat_ms: 700,
+                lease_ms: 4_000,
+                beat_ms: 900,
                 crash_limit: 3,
                 ..usual
             },
