@@ -159,7 +159,9 @@ impl Scenario {
                 ..usual
             },
             Self::Clock => Shape { schedule: false, ..usual },
-            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net | Self::Keys | Self::Busy | Self::Full => {
+            // Few enough for the repair to have seen them all in seconds.
+            Self::Keys => return Shape { enqueue_timeout_ms: 1_000, ..usual },
+            Self::Crash | Self::CrashFsync | Self::Failover | Self::Net | Self::Busy | Self::Full => {
                 Shape { enqueue_timeout_ms: 1_000, ..usual }
             }
             Self::Pop => Shape { mix: Mix { ms_max: 1_000, ..Mix::default() }, schedule: false, ..usual },
@@ -231,7 +233,12 @@ impl Scenario {
             deadline_grace_ms: 10_000,
             // The embedded store has the clock of the process that asks; a server has its own.
             store_clock_wrong: self == Self::Clock && store == StoreKind::Sqlite,
-            recovery_max_ms: if self == Self::Expiry { 60_000 } else { 10_000 },
+            recovery_max_ms: match self {
+                Self::Expiry => 60_000,
+                // Whoever lives may be blocked for seconds himself.
+                Self::Handlers => 20_000,
+                _ => 10_000,
+            },
             no_crashes: self == Self::Term,
             no_false_deaths: self == Self::Handlers,
             must_lose: self.is_control(),
@@ -245,7 +252,7 @@ impl Scenario {
 impl Shape {
     fn scaled(self, long: bool) -> Self {
         // A release build takes more of everything but what is counted to the piece, or is slow by itself.
-        if long && self.count == 0 && self.mix.ms_max < 1_000 {
+        if long && self.count == 0 && self.mix.ms_max < 300 {
             Self { per_second: self.per_second * 3, ..self }
         } else {
             self
