@@ -13,6 +13,7 @@ mod gaps;
 mod opening;
 mod repair;
 mod restart;
+mod sweep;
 mod tour;
 
 use std::collections::BTreeSet;

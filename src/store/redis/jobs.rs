@@ -113,7 +113,7 @@ impl RedisStore {
 
     async fn look(&self, queue: &QueueName, worker: Incarnation, n: u32) -> Result<Look, StoreError> {
         let (link, tickets, grace_ms) = (Arc::clone(&self.link), Arc::clone(&self.tickets), self.grace_ms());
-        let request = Request { queue: queue.clone(), worker, n: super::batch(n), grace_ms };
+        let request = Request { queue: queue.clone(), worker, n: n.min(super::batch(u32::MAX)), grace_ms };
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.tasks.spawn(async move {
             let found = request.ask(&link, &tickets).await;

@@ -1,8 +1,8 @@
 //! `prune`: what time takes away, and what hands at the server have left behind. Bounded batches.
 //!
-//! A key deleted by hand, or lost by a server that kept less than it promised, leaves jobs that no index names, leases
-//! that nobody holds, or entries without a job. Scripts on the common way skip them; the sweep here finds them and puts right what
-//! the rest still tells.
+//! A key deleted by hand, or lost by a server that kept less than it promised, leaves jobs that nobody finds and names without a
+//! job. What the rescue's walk along the blocks can't see (ids, unique keys, blocks, counters, entries without a job) the sweep
+//! here puts right from what the rest still tells.
 
 use super::RedisStore;
 use super::link::Parts;
@@ -36,14 +36,13 @@ impl RedisStore {
             cmd.arg(SLICE);
             let mut parts = Parts::of(step, self.ask(step, &script::SWEEP, &cmd).await?)?;
             let over = parts.number()? == 1;
-            let (entries, leases, bodies) = (count(&mut parts)?, count(&mut parts)?, count(&mut parts)?);
+            let (entries, bodies) = (count(&mut parts)?, count(&mut parts)?);
             let (ids, keys, counters) = (count(&mut parts)?, count(&mut parts)?, count(&mut parts)?);
             told(&self.link, parts);
-            let found = entries + leases + bodies + ids + keys + counters;
+            let found = entries + bodies + ids + keys + counters;
             if found > 0 {
                 tracing::warn!(
                     entries,
-                    leases,
                     bodies,
                     ids,
                     keys,

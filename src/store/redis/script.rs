@@ -23,6 +23,7 @@ script!(SETTLE = "head" "write" "place" "settle");
 script!(HEARTBEAT = "head" "heartbeat");
 script!(SIGN_OFF = "head" "write" "lives" "sign_off");
 script!(RESCUE = "head" "write" "lives" "rescue");
+script!(REPAIR = "head" "write" "drop" "repair");
 script!(PROMOTE = "head" "write" "promote");
 script!(PROGRESS = "head" "progress");
 script!(LOG = "head" "log");

@@ -106,7 +106,32 @@ impl RedisStore {
             more: parts.number()? == 1,
         };
         told(&self.link, parts);
+        if !report.more
+            && let Err(error) = self.repair_block().await
+        {
+            // The rescue itself is done; the next round repairs as well.
+            tracing::warn!(%error, "could not look for jobs that somebody has torn out of their places");
+        }
         Ok(report)
+    }
+
+    /// Puts right what somebody has deleted by hand, in one block of a thousand jobs; each call looks at the next one.
+    async fn repair_block(&self) -> Result<(), StoreError> {
+        let step = "repair";
+        let cmd = self.link.call(&script::REPAIR);
+        let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::REPAIR, &cmd).await?)?;
+        outcome(&mut parts)?;
+        let (repaired, dropped) = (count(&mut parts)?, count(&mut parts)?);
+        told(&self.link, parts);
+        if repaired > 0 || dropped > 0 {
+            tracing::warn!(
+                repaired,
+                dropped,
+                "keys of the store were deleted by hand: jobs were put back in their places, or dropped where their \
+                 payload was gone"
+            );
+        }
+        Ok(())
     }
 
     pub(super) async fn promote_round(&self, limit: u32) -> Result<Promoted, StoreError> {

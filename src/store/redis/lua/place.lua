@@ -32,6 +32,11 @@ local function last_number()
   return math.max(now, tonumber(top or 0) * 1000 + 999)
 end
 
+-- A key whose living holder was deleted by hand would never be let go.
+local function is_orphaned(key, holder)
+  return sunpack('<B', key_row(key)) == 1 and not known[holder] and call('HEXISTS', P .. 'ids', holder) == 0
+end
+
 -- The job that is kept: this one (and true), or the one that was there.
 local function place(meta, body)
   local id = sub(meta, 23, 38)
@@ -40,7 +45,7 @@ local function place(meta, body)
   if klen > 0 then
     local key = sub(body, 3, 2 + klen)
     local holder = key_holder(key)
-    if holder then return holder, false end
+    if holder and not is_orphaned(key, holder) then return holder, false end
     if known[id] then return id, false end
     hold_key(key, id, min(now + sunpack('<I6', meta, 8), MAX))
     flags = '\1'

@@ -1,9 +1,9 @@
--- ARGV: now, about how many jobs to look at. Looks for what hands at the server have left behind and puts it right, a slice a
--- call; where the next slice begins stands in gauges. Answers: 1 when the last slice was the last of a whole pass, then how
--- often: an index entry was put back, a lease was put back or its holder's death noted, a job without its body was dropped, an
--- id was put back or dropped with what it named, a unique key was put right, a block or counter was.
+-- ARGV: now, about how many jobs to look at. Puts right what hands at the server have left behind and the walk of repair.lua does
+-- not see, for that begins at blocks and heads: a slice a call; where the next slice begins stands in gauges. Answers: 1 when the
+-- last slice was the last of a whole pass, then how often: an entry without a job was taken out, a finished job without its body was
+-- dropped, an id was put back or dropped with what it named, a unique key, a block or counter was put right.
 local G = P .. 'gauges'
-local entries, leases, dropped, names, keyrows, counters = 0, 0, 0, 0, 0, 0
+local entries, dropped, names, keyrows, counters = 0, 0, 0, 0, 0
 local over = 1
 
 local function slice_of(name)
@@ -15,27 +15,11 @@ end
 
 local function alive(worker) return call('ZSCORE', P .. 'alive', worker) end
 
--- Neither alive nor silent for less than its lease: such a one may still beat.
-local function is_dead(worker)
-  if alive(worker) then return false end
-  if call('ZSCORE', P .. 'ended', worker) then return true end
-  local said = call('HMGET', P .. 'w:' .. worker, 'last_beat', 'lease')
-  return (tonumber(said[1] or 0) + tonumber(said[2] or 0)) < now
-end
-
 local function index_of(h)
   local state, queue = state_of(h), queue_of(h)
-  if state == 'r' then return ready_key(queue, priority_of(h)), run_at_of(h) end
-  if state == 's' then return due_key(queue), run_at_of(h) end
-  if state == 'u' then return P .. 'lease:' .. holder_of(h), (sunpack('<I6', h, 24)) end
-  return end_key(queue, state), finished_of(h)
-end
-
-local function check_held(one, h)
-  local holder = holder_of(h)
-  if has(h, STOP) then call('SADD', P .. 'stop:' .. holder, one) end
-  -- The next rescue takes what it finds there, as from any dead worker.
-  if is_dead(holder) then leases = leases + call('SADD', P .. 'bereft', holder) end
+  if state == 'r' then return ready_key(queue, priority_of(h)) end
+  if state == 's' then return due_key(queue) end
+  return end_key(queue, state)
 end
 
 local bytes = 0
@@ -69,8 +53,8 @@ for i = 1, #members do
   local one, h = members[i], jobs[i]
   local state, size = state_of(h), call('HSTRLEN', P .. 'body', one)
   if size == 0 then
-    -- Who runs it has read its body, and may end it.
-    if state ~= 'u' or is_dead(holder_of(h)) then
+    -- A waiting one is taken away by repair.lua; who runs it has read its body, and may end it.
+    if state == 'c' or state == 'd' or state == 'x' then
       leave(one, h)
       drop(one, h)
       if known[i] ~= one then gone_ids[#gone_ids] = nil end
@@ -82,14 +66,8 @@ for i = 1, #members do
       ids_back[#ids_back + 1] = one
       names = names + 1
     end
-    local key, score = index_of(h)
-    if not call('ZSCORE', key, one) then
-      zput(key, score, one)
-      if state == 'r' then messages[#messages + 1] = queue_of(h) end
-      if state == 's' then messages.earliest = min(messages.earliest or MAX, score) end
-      if state == 'u' then leases = leases + 1 else entries = entries + 1 end
-    end
-    if state == 'u' then check_held(one, h) end
+    -- Only a flag tells that somebody wants it stopped.
+    if state == 'u' and has(h, STOP) then call('SADD', P .. 'stop:' .. holder_of(h), one) end
     check_key(one, h, size)
     blocks[floor(tonumber(one) / 1000)] = true
   end
@@ -156,6 +134,28 @@ for block in pairs(blocks) do
   end
 end
 
+-- Entries without a job in their state: a thousand of all indexes a call.
+local function check_indexes(indexes)
+  over = 0
+  local nth, rank = string.match(call('HGET', G, 'sweep:index') or '1:0', '(%d+):(%d+)')
+  nth, rank = tonumber(nth), tonumber(rank)
+  local budget = 1000
+  while budget > 0 and indexes[nth] do
+    local key, wrong = indexes[nth], {}
+    local there = call('ZRANGE', key, rank, rank + budget - 1)
+    local found = fetch(P .. 'head', there)
+    for i = 1, #there do
+      if not found[i] or index_of(found[i]) ~= key then wrong[#wrong + 1] = there[i] end
+    end
+    slices('ZREM', key, wrong)
+    entries = entries + #wrong
+    if #there < budget then nth, rank = nth + 1, 0 else rank = rank + #there - #wrong end
+    budget = budget - math.max(#there, 1)
+  end
+  if not indexes[nth] then nth, rank = 1, 0 end
+  call('HSET', G, 'sweep:index', nth .. ':' .. rank)
+end
+
 -- Counters against the indexes, whose sizes cost nothing.
 local function recount(state, queue, is)
   local field = state .. ':' .. queue
@@ -165,7 +165,25 @@ local function recount(state, queue, is)
   end
 end
 
-local queues, running = call('SMEMBERS', P .. 'queues'), 0
+local function each_holder(act)
+  for _, worker in ipairs(call('ZRANGE', P .. 'alive', 0, 999)) do act(worker) end
+  for _, worker in ipairs(call('SRANDMEMBER', P .. 'bereft', 1000)) do
+    if not alive(worker) then act(worker) end
+  end
+end
+local queues, indexes, placed, held = call('SMEMBERS', P .. 'queues'), {}, 0, 0
+table.sort(queues)
+for _, queue in ipairs(queues) do
+  for priority = 0, 9 do indexes[#indexes + 1] = ready_key(queue, priority) end
+  indexes[#indexes + 1] = due_key(queue)
+  for _, state in ipairs({ 'c', 'd', 'x' }) do indexes[#indexes + 1] = end_key(queue, state) end
+end
+for _, key in ipairs(indexes) do placed = placed + call('ZCARD', key) end
+each_holder(function(worker) held = held + call('ZCARD', P .. 'lease:' .. worker) end)
+local damaged = placed + held ~= call('HLEN', P .. 'head')
+if damaged then check_indexes(indexes) end
+
+local running = 0
 for _, queue in ipairs(queues) do
   local ready = 0
   for priority = 0, 9 do ready = ready + call('ZCARD', ready_key(queue, priority)) end
@@ -174,24 +192,25 @@ for _, queue in ipairs(queues) do
   for _, state in ipairs({ 'c', 'd', 'x' }) do recount(state, queue, call('ZCARD', end_key(queue, state))) end
   running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0)
 end
-local function each_holder(act)
-  for _, worker in ipairs(call('ZRANGE', P .. 'alive', 0, 999)) do act(worker) end
-  for _, worker in ipairs(call('SRANDMEMBER', P .. 'bereft', 1000)) do
-    if not alive(worker) then act(worker) end
-  end
-end
-local held = 0
-each_holder(function(worker) held = held + call('ZCARD', P .. 'lease:' .. worker) end)
-if held ~= running and held <= 1000 then
+if (damaged or held ~= running) and held <= 1000 then
   local by_queue = {}
   each_holder(function(worker)
-    for _, h in ipairs(fetch(P .. 'head', call('ZRANGE', P .. 'lease:' .. worker, 0, -1))) do
-      if h and state_of(h) == 'u' then by_queue[queue_of(h)] = (by_queue[queue_of(h)] or 0) + 1 end
+    local key = P .. 'lease:' .. worker
+    local mine = call('ZRANGE', key, 0, -1)
+    local found = fetch(P .. 'head', mine)
+    for i = 1, #mine do
+      local h = found[i]
+      if h and state_of(h) == 'u' and holder_of(h) == worker then
+        by_queue[queue_of(h)] = (by_queue[queue_of(h)] or 0) + 1
+      else
+        call('ZREM', key, mine[i])
+        entries = entries + 1
+      end
     end
   end)
   for _, queue in ipairs(queues) do recount('u', queue, by_queue[queue] or 0) end
 end
 
-local repaired = entries + leases + dropped + names + keyrows + counters
+local repaired = entries + dropped + names + keyrows + counters
 if repaired > 0 then call('HINCRBY', G, 'repaired', repaired) end
-return told({ over, entries, leases, dropped, names, keyrows, counters })
+return told({ over, entries, dropped, names, keyrows, counters })
