@@ -178,8 +178,24 @@ impl Scenario {
             }
             Self::Full => {
                 least.refused = 1;
-                least.noticed.insert("disk full".into(), 1);
+                if store == StoreKind::Sqlite {
+                    least.noticed.extend([("disk full".into(), 1)]);
+                } else {
+                    least.noticed.extend([("store full".into(), 1), ("settled while the store was full".into(), 10)]);
+                }
             }
+            Self::Crash | Self::CrashFsync => {
+                least.unsure = 1;
+                least.noticed.extend([("server killed".into(), 2), ("server stopped".into(), 1)]);
+                least.noticed.extend([("answers of LOADING".into(), 1)]);
+            }
+            Self::Failover => least.noticed.extend([("lossy failover".into(), 1)]),
+            Self::Net => {
+                least.unsure = 1;
+                least.noticed.extend([("replies cut in the middle".into(), 5)]);
+            }
+            // They show what is lost; little is enough.
+            Self::Pop | Self::TailCut => (least.acked, least.starts) = (50, 0),
             _ => {}
         }
         Rules {

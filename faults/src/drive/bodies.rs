@@ -48,7 +48,7 @@ impl Stage {
     /// Every life of every process has a step to die at; one that does not come to it dies where it is.
     async fn steps(&mut self) -> anyhow::Result<()> {
         let mut all: Vec<&'static str> = Vec::new();
-        for _ in 0..if self.long { 6 } else { 1 } {
+        for _ in 0..if self.long { 6 } else { 2 } {
             all.extend(steps::ALL.iter().filter(|step| !PRODUCER_STEPS.contains(step)));
             self.cluster.producer_steps.extend(PRODUCER_STEPS);
         }

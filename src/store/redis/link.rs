@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, PushInfo, PushKind, Script, ServerErrorKind, Value};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 
 use super::address::{Door, RedisAddress};
 use super::driver::Driver;
@@ -39,6 +39,8 @@ pub(super) struct Link {
     prefix: String,
     durability: Durability,
     clock: Clock,
+    /// Held from the first look to the last word, so that those who wait for it hear what became of the try before theirs.
+    turn: Mutex<()>,
     door: Arc<Mutex<Door>>,
     driver: Driver,
     state: SyncMutex<State>,
@@ -59,9 +61,6 @@ struct State {
     answered: Option<Instant>,
     promise: Option<Promise>,
 }
-
-/// A new connection, what its server promises, and the door it came through.
-type Connected = (MultiplexedConnection, Promise, OwnedMutexGuard<Door>);
 
 #[derive(Clone)]
 struct Open {
@@ -102,6 +101,7 @@ impl Link {
             prefix,
             durability,
             clock,
+            turn: Mutex::default(),
             door: Arc::new(Mutex::new(door)),
             driver: Driver::start()?,
             state: SyncMutex::default(),
@@ -227,19 +227,19 @@ impl Link {
         if let Some(open) = self.known(step)? {
             return Ok(open);
         }
-        let door = Arc::clone(&self.door).lock_owned().await;
+        let _turn = self.turn.lock().await;
         if let Some(open) = self.known(step)? {
             return Ok(open);
         }
         let number = self.lock().number + 1;
-        let connected = tokio::time::timeout(CONNECT_WITHIN + ANSWER_WITHIN, self.connect(door)).await;
+        let connected = tokio::time::timeout(CONNECT_WITHIN + ANSWER_WITHIN, self.connect()).await;
         let connected = connected.unwrap_or_else(|_| {
             Err(StoreError::Unavailable { step: "connect", detail: format!("no answer from {}", self.shown()) })
         });
         let mut state = self.lock();
         state.number = number;
         match connected {
-            Ok((connection, promise, _door)) => {
+            Ok((connection, promise)) => {
                 let open = Open { connection, number, wait_for_disk: promise.wait_for_disk };
                 state.open = Some(open.clone());
                 state.refused = None;
@@ -274,27 +274,28 @@ impl Link {
         }
     }
 
-    /// Answers the door too: the next may pass it when the state is known.
-    async fn connect(&self, mut door: OwnedMutexGuard<Door>) -> Result<Connected, StoreError> {
+    async fn connect(&self) -> Result<(MultiplexedConnection, Promise), StoreError> {
         let failed = |e: &redis::RedisError| failure("connect", e).error;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN))
             .set_push_sender(hear(&self.wakes));
+        // Free but for the end of a try that its caller gave up.
+        let mut door = Arc::clone(&self.door).lock_owned().await;
         let opening = async move {
             let client = match &mut *door {
                 Door::Server(client) => client.clone(),
                 Door::Sentinels(sentinels) => sentinels.async_get_client().await?,
             };
-            Ok((client.get_multiplexed_async_connection_with_config(&config).await?, door))
+            client.get_multiplexed_async_connection_with_config(&config).await
         };
-        let (mut connection, door) = self.driver.run(opening).await.map_err(|e| failed(&e))?;
+        let mut connection = self.driver.run(opening).await.map_err(|e| failed(&e))?;
         let promise = Promise::of(&mut connection, self.durability).await?;
         connection.subscribe(format!("{}wake", self.prefix)).await.map_err(|e| failed(&e))?;
         // The first connection of a process has seen no gap but the server's own start.
         let up_ms = if self.lock().number == 0 { Some(promise.up_ms) } else { None };
         self.note_gap(&mut connection, up_ms).await?;
-        Ok((connection, promise, door))
+        Ok((connection, promise))
     }
 
     /// A server that was away can't have heard the beats of the living. `up_ms`: so long there was no gap. (A clock turned by
@@ -401,11 +402,6 @@ impl Parts {
     /// True when all parts are read.
     pub(super) fn is_over(&self) -> bool {
         self.rest.len() == 0
-    }
-
-    /// How many parts are left.
-    pub(super) fn left(&self) -> usize {
-        self.rest.len()
     }
 
     /// The next part, itself an array.
