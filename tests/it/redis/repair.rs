@@ -9,9 +9,6 @@ use tidemill_testkit::RedisServer;
 use super::{Site, audit, claim, counted, put};
 use crate::conformance::rig::{LEASE, MS, batch, complete, work};
 
-/// Upkeep looks at one block of jobs each half second.
-const ROUND: std::time::Duration = std::time::Duration::from_millis(500);
-
 struct Stage {
     server: RedisServer,
     site: Site,
