@@ -5,11 +5,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::ensure;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// A run in which nothing moves for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// So often in that time it is looked at.
+const LOOKS: u32 = 60;
 
 /// Counts jobs `0..jobs`.
 #[derive(Debug)]
@@ -84,14 +87,21 @@ impl Census {
     /// # Errors
     /// When none came for a minute.
     pub async fn reaches(&self, n: u64) -> anyhow::Result<()> {
+        self.within(n, PATIENCE).await
+    }
+
+    async fn within(&self, n: u64, patience: Duration) -> anyhow::Result<()> {
         self.wake_at.store(n, Ordering::SeqCst);
-        let mut before = self.distinct();
+        let (mut before, mut since) = (self.distinct(), Instant::now());
         while self.distinct() < n {
-            if timeout(PATIENCE, self.moved.notified()).await.is_err() {
-                let now = self.distinct();
-                anyhow::ensure!(now > before, "the handler has seen {now} of {n} jobs, and none for {PATIENCE:?}");
-                before = now;
+            if timeout(patience / LOOKS, self.moved.notified()).await.is_ok() {
+                continue;
             }
+            let now = self.distinct();
+            if now > before {
+                (before, since) = (now, Instant::now());
+            }
+            ensure!(since.elapsed() < patience, "the handler has seen {now} of {n} jobs, and none for {patience:?}");
         }
         Ok(())
     }
@@ -131,6 +141,14 @@ mod tests {
         assert!(!census.see(130));
         assert!(!census.see(u64::MAX));
         assert_eq!(census.verdict(), Err(Miscount { jobs: 130, lost: 2, repeated: 1, strangers: 2 }));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_stands_still_is_given_up() {
+        let census = Census::of(10);
+        census.see(1);
+        let error = census.within(3, Duration::from_millis(60)).await.unwrap_err().to_string();
+        assert_eq!(error, "the handler has seen 1 of 3 jobs, and none for 60ms");
     }
 
     #[tokio::test]

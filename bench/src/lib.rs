@@ -13,6 +13,7 @@ pub mod measurement;
 pub mod payload;
 pub mod peer;
 pub mod place;
+pub mod profile;
 pub mod report;
 pub mod rig;
 pub mod scenario;

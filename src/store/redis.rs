@@ -6,6 +6,7 @@
 //! connection, and one that promises less than `durability` is refused. Keys are listed in `lua/base.lua`.
 
 mod address;
+mod driver;
 mod failure;
 mod inspect;
 mod jobs;
@@ -145,6 +146,10 @@ impl Store for RedisStore {
         wait: Duration,
     ) -> Result<Vec<Claimed>, StoreError> {
         self.claim_waiting(queue, worker, n, wait).await
+    }
+
+    fn works_apart(&self) -> bool {
+        true
     }
 
     async fn settle(&self, batch: Arc<[Settlement]>) -> Result<Vec<Settled>, StoreError> {

@@ -14,6 +14,7 @@ use crate::measurement::Measurement;
 use crate::payload::Stage;
 use crate::peer::{apalis, sqlite_loop};
 use crate::place::Place;
+use crate::profile::Profile;
 use crate::rig::{CONCURRENCY, Rig};
 
 /// More waiting jobs than this end an apalis-redis worker at its first fetch; see `apalis-findings`.
@@ -34,6 +35,9 @@ pub struct Drain {
     /// Jobs at once
     #[arg(long, default_value_t = CONCURRENCY)]
     concurrency: usize,
+    /// Says on standard error where ours spent its time; resets the server's counters
+    #[arg(long)]
+    profile: bool,
 }
 
 /// Who drains.
@@ -60,7 +64,7 @@ impl Drain {
             for (system, jobs) in self.plan(jobs)? {
                 let place = self.common.place().await?;
                 let mut line = match system {
-                    System::Tidemill => ours(&place, jobs, self.concurrency).await?,
+                    System::Tidemill => ours(&place, jobs, self.concurrency, self.profile).await?,
                     System::ApalisRedis => apalis::drain(&place, jobs, false).await?,
                     System::ApalisRedisTuned => apalis::drain(&place, jobs, true).await?,
                     System::SqliteLoop => sqlite_loop::drain(&place, jobs).await?,
@@ -94,17 +98,21 @@ impl Drain {
 }
 
 /// One drain of ours.
-async fn ours(place: &Place, jobs: u64, concurrency: usize) -> anyhow::Result<Measurement> {
+async fn ours(place: &Place, jobs: u64, concurrency: usize, profiled: bool) -> anyhow::Result<Measurement> {
     let rig = Rig::open(place.url()).await?;
     rig.fill_now(0, jobs).await?;
     let stage = Stage::counting(jobs);
     machine::reset_peak();
     let start = machine::resident();
+    let profile = if profiled { Some(Profile::begin(place).await?) } else { None };
     let begun = Instant::now();
     let worker = rig.worker(&stage, concurrency).await?;
     stage.census.reaches(jobs).await?;
     rig.settled(jobs).await?;
     let took = begun.elapsed();
+    if let Some(profile) = profile {
+        eprint!("{}", profile.end(place, jobs).await?);
+    }
     let mut line = Measurement::new("drain", OURS, &place.facts().await?, jobs).memory(start);
     worker.drain(STOPPING).await?;
     stage.census.verdict()?;

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, PushInfo, PushKind, Script, ServerErrorKind, Value};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::address::{Door, RedisAddress};
+use super::driver::Driver;
 use super::failure::{failure, misread};
 use super::promise::Promise;
 use super::wake::Wakes;
@@ -38,7 +39,8 @@ pub(super) struct Link {
     prefix: String,
     durability: Durability,
     clock: Clock,
-    door: Mutex<Door>,
+    door: Arc<Mutex<Door>>,
+    driver: Driver,
     state: SyncMutex<State>,
     wakes: Arc<Wakes>,
     /// Since when (on the store's clock) it could be reached without a gap.
@@ -57,6 +59,9 @@ struct State {
     answered: Option<Instant>,
     promise: Option<Promise>,
 }
+
+/// A new connection, what its server promises, and the door it came through.
+type Connected = (MultiplexedConnection, Promise, OwnedMutexGuard<Door>);
 
 #[derive(Clone)]
 struct Open {
@@ -97,7 +102,8 @@ impl Link {
             prefix,
             durability,
             clock,
-            door: Mutex::new(door),
+            door: Arc::new(Mutex::new(door)),
+            driver: Driver::start()?,
             state: SyncMutex::default(),
             wakes,
             healthy_since,
@@ -221,19 +227,19 @@ impl Link {
         if let Some(open) = self.known(step)? {
             return Ok(open);
         }
-        let mut door = self.door.lock().await;
+        let door = Arc::clone(&self.door).lock_owned().await;
         if let Some(open) = self.known(step)? {
             return Ok(open);
         }
         let number = self.lock().number + 1;
-        let connected = tokio::time::timeout(CONNECT_WITHIN + ANSWER_WITHIN, self.connect(&mut door)).await;
+        let connected = tokio::time::timeout(CONNECT_WITHIN + ANSWER_WITHIN, self.connect(door)).await;
         let connected = connected.unwrap_or_else(|_| {
             Err(StoreError::Unavailable { step: "connect", detail: format!("no answer from {}", self.shown()) })
         });
         let mut state = self.lock();
         state.number = number;
         match connected {
-            Ok((connection, promise)) => {
+            Ok((connection, promise, _door)) => {
                 let open = Open { connection, number, wait_for_disk: promise.wait_for_disk };
                 state.open = Some(open.clone());
                 state.refused = None;
@@ -268,24 +274,27 @@ impl Link {
         }
     }
 
-    async fn connect(&self, door: &mut Door) -> Result<(MultiplexedConnection, Promise), StoreError> {
+    /// Answers the door too: the next may pass it when the state is known.
+    async fn connect(&self, mut door: OwnedMutexGuard<Door>) -> Result<Connected, StoreError> {
         let failed = |e: &redis::RedisError| failure("connect", e).error;
-        let client = match door {
-            Door::Server(client) => client.clone(),
-            Door::Sentinels(sentinels) => sentinels.async_get_client().await.map_err(|e| failed(&e))?,
-        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN))
             .set_push_sender(hear(&self.wakes));
-        let mut connection =
-            client.get_multiplexed_async_connection_with_config(&config).await.map_err(|e| failed(&e))?;
+        let opening = async move {
+            let client = match &mut *door {
+                Door::Server(client) => client.clone(),
+                Door::Sentinels(sentinels) => sentinels.async_get_client().await?,
+            };
+            Ok((client.get_multiplexed_async_connection_with_config(&config).await?, door))
+        };
+        let (mut connection, door) = self.driver.run(opening).await.map_err(|e| failed(&e))?;
         let promise = Promise::of(&mut connection, self.durability).await?;
         connection.subscribe(format!("{}wake", self.prefix)).await.map_err(|e| failed(&e))?;
         // The first connection of a process has seen no gap but the server's own start.
         let up_ms = if self.lock().number == 0 { Some(promise.up_ms) } else { None };
         self.note_gap(&mut connection, up_ms).await?;
-        Ok((connection, promise))
+        Ok((connection, promise, door))
     }
 
     /// A server that was away can't have heard the beats of the living. `up_ms`: so long there was no gap. (A clock turned by
@@ -392,11 +401,6 @@ impl Parts {
     /// True when all parts are read.
     pub(super) fn is_over(&self) -> bool {
         self.rest.len() == 0
-    }
-
-    /// How many parts are left.
-    pub(super) fn left(&self) -> usize {
-        self.rest.len()
     }
 
     /// The next part, itself an array.

@@ -60,3 +60,5 @@ script!(HOLDERS = "holders");
 script!(HELD = "held");
 script!(RUNNING = "head" "sift" "running");
 script!(RECORDS = "head" "whole" "records");
+script!(PRUNE = "head" "write" "drop" "prune");
+script!(SWEEP = "head" "write" "drop" "sweep");

@@ -47,10 +47,10 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(TIME_MAX)
 }
 
-/// What a script needs to know of a new job: mode, value, priority, timeout, keep_for, id, queue.
+/// What a script needs to know of a new job: mode, value, keep_for, priority, no crashes, timeout, id, queue.
 pub(super) fn meta(job: &NewJob) -> Vec<u8> {
     let spec = &job.spec;
-    let mut out = Vec::with_capacity(36 + spec.queue.as_str().len());
+    let mut out = Vec::with_capacity(38 + spec.queue.as_str().len());
     let (mode, value) = match spec.run_at {
         RunAt::Now => (0, 0),
         RunAt::After(delay) => (1, millis(delay)),
@@ -58,9 +58,10 @@ pub(super) fn meta(job: &NewJob) -> Vec<u8> {
     };
     out.push(mode);
     put_six(&mut out, value);
-    out.push(spec.priority.get());
-    put_six(&mut out, millis(spec.timeout));
     put_six(&mut out, spec.unique.as_ref().map_or(0, |unique| millis(unique.keep_for)));
+    // From here on as a head ends.
+    out.extend_from_slice(&[spec.priority.get(), 0, 0]);
+    put_six(&mut out, millis(spec.timeout));
     out.extend_from_slice(job.id.as_bytes());
     out.extend_from_slice(spec.queue.as_str().as_bytes());
     out
@@ -171,10 +172,11 @@ impl Head {
         let fixed = reader.take(3)?;
         let state = state_of(fixed[0])?;
         let (flags, reason) = (fixed[1], reason_of(fixed[2]));
-        let (attempt, epoch) = (reader.small(4)?, reader.number(4)?);
-        let (started, finished, _deadline) = (reader.time()?, reader.time()?, reader.time()?);
+        let (finished, _deadline) = (reader.time()?, reader.time()?);
         let some = |at: Timestamp| (at.as_ms() > 0).then_some(at);
         let holder = Some(reader.id()?).filter(|id| *id != [0; 16]).map(Incarnation::from_bytes);
+        let (epoch, attempt, started) = (reader.number(4)?, reader.small(4)?, reader.time()?);
+        let (run_at, created_at) = (reader.time()?, reader.time()?);
         let priority = u8::try_from(reader.small(1)?).unwrap_or(u8::MAX);
         let priority = Priority::try_from(priority).map_err(|e| unreadable("head", &e))?;
         Ok(Self {
@@ -188,8 +190,8 @@ impl Head {
             holder,
             priority,
             crashes: reader.small(2)?,
-            run_at: reader.time()?,
-            created_at: reader.time()?,
+            run_at,
+            created_at,
             timeout_ms: reader.number(6)?,
             id: JobId::from_bytes(reader.id()?),
             queue: queue_of(reader.rest)?,
@@ -379,7 +381,7 @@ pub(super) const ERROR_MAX: usize = 2 * 1024;
 const NOTE_MAX: usize = 200;
 const RESULT_MAX: usize = 16 * 1024;
 
-/// A settlement as its script reads it: verdict letter, member, epoch, holder, delay, reason, number of children, text.
+/// A settlement as its script reads it: verdict letter, member, holder, epoch, delay, reason, number of children, text.
 pub(super) fn put_settlement(out: &mut Vec<u8>, lease: LeaseToken, verdict: &Verdict) -> Result<(), StoreError> {
     let too_large = "\"the result was larger than 16 KiB and was not kept\"";
     let mut children_len = 0;
@@ -405,9 +407,9 @@ pub(super) fn put_settlement(out: &mut Vec<u8>, lease: LeaseToken, verdict: &Ver
     };
     out.push(letter);
     out.extend_from_slice(&member(lease.slot));
+    out.extend_from_slice(lease.holder.as_bytes());
     // Epochs count claims: four bytes are enough for a claim each second for a century.
     out.extend_from_slice(&u32::try_from(lease.epoch).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend_from_slice(lease.holder.as_bytes());
     put_six(out, millis(delay));
     out.push(reason);
     out.extend_from_slice(&children.to_le_bytes());

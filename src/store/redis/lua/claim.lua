@@ -56,22 +56,26 @@ for priority = 0, 9 do
 end
 if #members == 0 then return reply end
 local old, texts = fetch(P .. 'head', members), fetch(P .. 'body', members)
-local deadlines = {}
+local deadlines, FIRST = {}, spack('<I4I4I6', 1, 1, now)
 local leases, taken = P .. 'lease:' .. worker, { ticket }
 for i = 1, #members do
   local member, h = members[i], old[i]
   if h and texts[i] and state_of(h) == 'r' then
-    local attempt, epoch = sunpack('<I4I4', h, 4)
+    local epoch, attempt = sunpack('<I4I4', h, 32)
     local timeout = sub(h, 61, 66)
-    local deadline = deadlines[timeout]
-    if not deadline then
-      local ms = min(now + sunpack('<I6', timeout) + grace, MAX)
-      deadline = { string.format('%.0f', ms), spack('<I6I6I6', now, 0, ms) .. worker }
-      deadlines[timeout] = deadline
+    local lease = deadlines[timeout]
+    if not lease then
+      local deadline = min(now + sunpack('<I6', timeout) + grace, MAX)
+      lease = { string.format('%.0f', deadline), spack('<I6I6', 0, deadline) .. worker }
+      deadlines[timeout] = lease
     end
-    local new = 'u' .. sub(h, 2, 3) .. spack('<I4I4', attempt + 1, epoch + 1) .. deadline[2] .. sub(h, 46)
+    local begun = FIRST
+    if epoch > 0 or attempt > 0 then begun = spack('<I4I4I6', epoch + 1, attempt + 1, now) end
+    local front = 'u\0\0'
+    if flags_of(h) > 0 then front = 'u' .. sub(h, 2, 2) .. '\0' end
+    local new = front .. lease[2] .. begun .. sub(h, 46)
     put_head(member, new)
-    zput(leases, deadline[1], member)
+    zput(leases, lease[1], member)
     taken[#taken + 1] = member
     local k = #reply
     reply[k + 1] = member

@@ -2,7 +2,7 @@
 call('HDEL', P .. 'gauges', '')
 local member = ARGV[2]
 local h = call('HGET', P .. 'head', member)
-if not h or state_of(h) ~= 'u' or sub(h, 8, 11) ~= ARGV[3] or holder_of(h) ~= ARGV[4] or not call('ZSCORE', P .. 'alive', ARGV[4]) then
+if not h or state_of(h) ~= 'u' or sub(h, 32, 35) ~= ARGV[3] or holder_of(h) ~= ARGV[4] or not call('ZSCORE', P .. 'alive', ARGV[4]) then
   call('HINCRBY', P .. 'gauges', 'refusals', 1)
   return 0
 end

@@ -1,6 +1,8 @@
--- New jobs. Each comes as two arguments: meta (mode, value, priority, timeout, keep_for, id, queue) and body.
+-- New jobs. Each comes as two arguments: meta (mode, value, keep_for; then as a head ends: priority, no crashes,
+-- timeout, id, queue) and body.
 local UNTOUCHED = string.rep('\0', 43)
-local BORN = spack('<I6I6', now, now)
+-- A new job that is ready and has no key, up to where its meta goes on.
+local FRESH = 'r\0' .. UNTOUCHED .. spack('<I6I6', now, now)
 local known, seq, first_seq, bodies, ids = {}, nil, nil, {}, {}
 
 -- Looks all ids up at once and says which queue is unknown, if one is.
@@ -9,18 +11,25 @@ local function unknown_queue(from, n)
   local wanted = {}
   for i = from, from + 2 * n - 1, 2 do
     local meta = ARGV[i]
-    local queue = sub(meta, 37)
+    local queue = sub(meta, 39)
     if not queues[queue] then
       if call('SISMEMBER', P .. 'queues', queue) == 0 then return queue end
       queues[queue] = true
     end
-    wanted[#wanted + 1] = sub(meta, 21, 36)
+    wanted[#wanted + 1] = sub(meta, 23, 38)
   end
   local found = fetch(P .. 'ids', wanted)
   for i = 1, #wanted do
     if found[i] then known[wanted[i]] = true end
   end
   return nil
+end
+
+-- Where numbering goes on when somebody has deleted `seq`: above all that can have been given, for none may be given twice.
+local function last_number()
+  if call('EXISTS', P .. 'head') == 0 then return 0 end
+  local top = call('ZREVRANGE', P .. 'blocks', 0, 0)[1]
+  return math.max(now, tonumber(top or 0) * 1000 + 999)
 end
 
 -- A key whose living holder was deleted by hand would never be let go.
@@ -30,7 +39,7 @@ end
 
 -- The job that is kept: this one (and true), or the one that was there.
 local function place(meta, body)
-  local id = sub(meta, 21, 36)
+  local id = sub(meta, 23, 38)
   local flags = '\0'
   local klen = sunpack('<I2', body)
   if klen > 0 then
@@ -38,14 +47,14 @@ local function place(meta, body)
     local holder = key_holder(key)
     if holder and not is_orphaned(key, holder) then return holder, false end
     if known[id] then return id, false end
-    hold_key(key, id, min(now + sunpack('<I6', meta, 15), MAX))
+    hold_key(key, id, min(now + sunpack('<I6', meta, 8), MAX))
     flags = '\1'
   elseif known[id] then
     return id, false
   end
   known[id] = true
   if not seq then
-    seq = tonumber(call('GET', P .. 'seq') or 0)
+    seq = tonumber(call('GET', P .. 'seq') or last_number())
     first_seq = seq + 1
   end
   seq = seq + 1
@@ -53,18 +62,21 @@ local function place(meta, body)
   local mode, value = sunpack('<BI6', meta)
   local run_at = now
   if mode == 1 then run_at = min(now + value, MAX) elseif mode == 2 and value > now then run_at = value end
-  local state, queue = 'r', sub(meta, 37)
+  local state, queue = 'r', sub(meta, 39)
   if run_at > now then
     state = 's'
     zput(due_key(queue), run_at, member)
     messages.earliest = min(messages.earliest or MAX, run_at)
   else
-    zput(ready_key(queue, string.byte(meta, 8)), NOW, member)
+    zput(ready_key(queue, string.byte(meta, 14)), NOW, member)
   end
   count(queue, state, 1)
   -- Bytes 3 to 45 are nothing yet; the tail of meta (id, queue) is the head's own tail.
-  local when = state == 'r' and BORN or spack('<I6I6', run_at, now)
-  put_head(member, state .. flags .. UNTOUCHED .. sub(meta, 8, 8) .. '\0\0' .. when .. sub(meta, 9, 14) .. sub(meta, 21))
+  if state == 'r' and flags == '\0' then
+    put_head(member, FRESH .. sub(meta, 14))
+  else
+    put_head(member, state .. flags .. UNTOUCHED .. spack('<I6I6', run_at, now) .. sub(meta, 14))
+  end
   local n = #bodies
   bodies[n + 1] = member
   bodies[n + 2] = body

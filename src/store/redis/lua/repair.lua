@@ -27,7 +27,7 @@ local function lease_again(member, h)
   local living = call('ZSCORE', P .. 'alive', holder)
   if missing(P .. 'lease:' .. holder, member) then
     if living then
-      zput(P .. 'lease:' .. holder, (sunpack('<I6', h, 24)), member)
+      zput(P .. 'lease:' .. holder, deadline_of(h), member)
     else
       take_back(member, h, 'its lease was lost', crash_limit)
     end

@@ -1,4 +1,4 @@
--- ARGV: now, n, then n settlements (verdict letter, member, epoch, holder, delay, reason, number of children, text), then
+-- ARGV: now, n, then n settlements (verdict letter, member, holder, epoch, delay, reason, number of children, text), then
 -- meta and body of each child in the settlements' order. Answers: 'ok', a letter each ('-': the lease was stale), messages.
 -- Verdicts: C complete, T retry, Z snooze, D dead, X cancel, L release.
 local n = tonumber(ARGV[2])
@@ -17,6 +17,7 @@ local function lives(worker)
 end
 
 local ENDED, AWAY = spack('<I6I6', now, 0) .. NOBODY, string.rep('\0', 12) .. NOBODY
+local DONE = 'c\0\0' .. ENDED
 local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
 
 local lease_keys, done_lists = {}, {}
@@ -50,7 +51,7 @@ local function ended(s, member, h)
       quiet = bit.bor(quiet, RESULT)
     end
     completed[queue_of(h)] = (completed[queue_of(h)] or 0) + 1
-    return 'c' .. string.char(quiet, 0) .. sub(h, 4, 17) .. ENDED .. sub(h, 46)
+    return 'c' .. string.char(quiet, 0) .. ENDED .. sub(h, 32)
   end
   local asked = has(h, STOP)
   if asked and (verdict == 'T' or verdict == 'Z' or verdict == 'L') then
@@ -59,12 +60,12 @@ local function ended(s, member, h)
   if verdict == 'X' or verdict == 'D' then
     fail(member, attempt, text)
     local state = verdict == 'D' and 'd' or 'x'
-    return state .. string.char(bit.bor(quiet, FAILED), string.byte(s, 42)) .. sub(h, 4, 17) .. ENDED .. sub(h, 46)
+    return state .. string.char(bit.bor(quiet, FAILED), string.byte(s, 42)) .. ENDED .. sub(h, 32)
   end
   if has(h, PROGRESS) and verdict ~= 'Z' then forgotten[#forgotten + 1] = 'p' .. member end
   quiet = bit.band(quiet, 255 - PROGRESS)
   if verdict == 'L' then
-    return 'r' .. string.char(quiet, 0) .. spack('<I4', math.max(attempt - 1, 0)) .. sub(h, 8, 17) .. AWAY .. sub(h, 46)
+    return 'r' .. string.char(quiet, 0) .. AWAY .. sub(h, 32, 35) .. spack('<I4', math.max(attempt - 1, 0)) .. sub(h, 40)
   end
   local run_at = spack('<I6', min(now + sunpack('<I6', s, 36), MAX))
   if verdict == 'T' then
@@ -76,14 +77,16 @@ local function ended(s, member, h)
     more[#more + 1] = text
     quiet = bit.bor(quiet, PROGRESS)
   end
-  return 's' .. string.char(quiet, 0) .. spack('<I4', attempt) .. sub(h, 8, 17) .. AWAY .. sub(h, 46, 48) .. run_at
-    .. sub(h, 55)
+  return 's' .. string.char(quiet, 0) .. AWAY .. sub(h, 32, 35) .. spack('<I4', attempt) .. sub(h, 40, 45) .. run_at
+    .. sub(h, 52)
 end
 
 -- The common end: nothing to keep, nothing to start, nobody asked. Done without detours.
 local function plain(s, member, h, holder)
-  if string.byte(s) ~= 67 or #s ~= 44 or string.byte(h, 2) ~= 0 or sub(s, 43) ~= '\0\0' then return false end
-  local new = 'c\0\0' .. sub(h, 4, 17) .. ENDED .. sub(h, 46)
+  if #s ~= 44 or string.byte(s) ~= 67 or string.byte(h, 2) ~= 0 then return false end
+  local few, many = string.byte(s, 43, 44)
+  if few > 0 or many > 0 then return false end
+  local new = DONE .. sub(h, 32)
   head[member] = new
   put_head(member, new)
   ztake(lease_of(holder), member)
@@ -98,8 +101,8 @@ end
 for i = 1, n do
   local s, member = ARGV[i + 2], members[i]
   local h = head[member]
-  local holder = sub(s, 20, 35)
-  local holds = h and string.byte(h) == 117 and sub(h, 8, 11) == sub(s, 16, 19) and sub(h, 30, 45) == holder and lives(holder)
+  local holder = sub(s, 16, 31)
+  local holds = h and string.byte(h) == 117 and sub(h, 16, 35) == sub(s, 16, 35) and lives(holder)
   local children = 0
   if holds and plain(s, member, h, holder) then
     letters[i] = 'c'
