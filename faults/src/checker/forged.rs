@@ -212,6 +212,16 @@ fn a_slow_recovery_is_seen() {
 }
 
 #[test]
+fn a_recovery_is_not_measured_where_nobody_lived_to_do_it() {
+    let report = forge(|history| {
+        history.nemesis.retain(|event| !matches!(event.what, What::Stopped { .. } | What::Continued { .. }));
+        log(history, "w1").remove(0);
+        log(history, "w2").remove(0);
+    });
+    assert_eq!((report.verdict, report.recovery_ms, report.held_up), (Verdict::Valid, vec![], 1));
+}
+
+#[test]
 fn a_process_that_ends_by_itself_is_seen() {
     caught(
         "C11",

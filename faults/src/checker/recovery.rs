@@ -19,8 +19,9 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
                 continue;
             }
             let disturbed = index.disturbed.iter().any(|(from, to)| *from < begun && died < *to);
-            // Its next holder has died too before it could begin.
-            if disturbed || *next != epoch + 1 {
+            // Its next holder has died too before it could begin, or nobody lived through all of it who could have begun it.
+            let lived = index.lives.iter().any(|(from, to)| *from <= died && begun <= *to);
+            if disturbed || !lived || *next != epoch + 1 {
                 report.held_up += 1;
                 continue;
             }

@@ -89,6 +89,8 @@ pub(super) struct Index {
     pub(super) ends: BTreeMap<Who, (u64, String)>,
     /// From when to when something else than single processes was disturbed.
     pub(super) disturbed: Vec<(u64, u64)>,
+    /// From when to when each worker lived.
+    pub(super) lives: Vec<(u64, u64)>,
     /// Jobs that the driver has taken away by hand.
     pub(super) deleted: BTreeSet<JobId>,
     /// From when to when what was acknowledged may be lost, as the store's mode says.
@@ -106,6 +108,10 @@ impl Index {
             What::Deleted { job } => Some(job),
             _ => None,
         }));
+        for (who, events) in history.logs.iter().filter(|(who, _)| who.0.starts_with('w')) {
+            let end = index.ends.get(who).map_or(u64::MAX, |(ns, _)| *ns);
+            index.lives.extend(events.first().map(|born| (born.ns, end)));
+        }
         for (who, events) in &history.logs {
             // Calls are numbered by process.
             let mut asked = BTreeMap::new();
