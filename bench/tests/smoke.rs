@@ -1,4 +1,5 @@
 //! Every scenario, small, through the real binary: it ends well, loses nothing, and prints the fields that it promises.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
 
 use std::path::Path;
 use std::process::{Command, Output};
