@@ -18,10 +18,15 @@ const RESCUE_EVERY: Duration = Duration::from_secs(1);
 /// A due job waits at most so long, even when its signal was missed or came from another process.
 const PROMOTE_EVERY: Duration = Duration::from_millis(250);
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-/// Rows in one round; a round that was full is followed by the next at once.
+/// After the start.
+const PRUNE_FIRST: Duration = Duration::from_secs(1);
+/// Rows in one round.
 const BATCH: u32 = 1_000;
-/// Full rounds of pruning in a row before others get a turn.
-const PRUNE_ROUNDS: u32 = 20;
+/// A round of pruning that was full is followed by the next after so many times as long as it took, so that catching up
+/// takes a tenth of the store's time at most, whatever a round costs there.
+const PRUNE_PAUSE: u32 = 9;
+/// That pause is at least and at most so long.
+const PRUNE_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// What the last rounds did.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -59,7 +64,7 @@ impl Upkeep {
     pub async fn run(&self, stop: CancellationToken) -> Result<(), StoreError> {
         let signal = self.store.due_signal();
         let start = Instant::now();
-        let (mut rescue_at, mut promote_at, mut prune_at) = (start, start, start + PRUNE_EVERY / 6);
+        let (mut rescue_at, mut promote_at, mut prune_at) = (start, start, start + PRUNE_FIRST);
         loop {
             let next = rescue_at.min(promote_at).min(prune_at);
             tokio::select! {
@@ -77,8 +82,9 @@ impl Upkeep {
                 promote_at = Instant::now() + wait;
             }
             if now >= prune_at {
-                prune_at = Instant::now() + PRUNE_EVERY;
-                heed("prune", self.prune().await)?;
+                let begun = Instant::now();
+                let more = heed("prune", self.prune().await)?.is_some_and(|report| report.more);
+                prune_at = Instant::now() + next_prune(more, begun.elapsed());
             }
         }
     }
@@ -123,30 +129,27 @@ impl Upkeep {
         Ok(wait.clamp(Duration::from_millis(1), PROMOTE_EVERY))
     }
 
-    /// Takes away what retention no longer keeps.
+    /// Takes away what retention no longer keeps, one round of it.
     ///
     /// # Errors
     /// When the store did not do it.
     pub async fn prune(&self) -> Result<Pruned, StoreError> {
-        let mut total = Pruned::default();
-        for _ in 0..PRUNE_ROUNDS {
-            let report = self.store.prune(BATCH).await?;
-            total.jobs += report.jobs;
-            total.other += report.other;
-            total.more = report.more;
-            if !report.more {
-                break;
-            }
-        }
-        ::metrics::counter!(metrics::PRUNED, "what" => "jobs").increment(u64::from(total.jobs));
-        ::metrics::counter!(metrics::PRUNED, "what" => "other").increment(u64::from(total.other));
-        self.lock().pruned = total;
-        Ok(total)
+        let report = self.store.prune(BATCH).await?;
+        ::metrics::counter!(metrics::PRUNED, "what" => "jobs").increment(u64::from(report.jobs));
+        ::metrics::counter!(metrics::PRUNED, "what" => "other").increment(u64::from(report.other));
+        self.lock().pruned = report;
+        Ok(report)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long to wait for the next round of pruning after one that took so long.
+fn next_prune(more: bool, took: Duration) -> Duration {
+    let [least, most] = PRUNE_PAUSES;
+    if more { (took * PRUNE_PAUSE).clamp(least, most) } else { PRUNE_EVERY }
 }
 
 /// Says what went wrong and goes on, unless nothing can.
@@ -158,5 +161,19 @@ fn heed<T>(step: &'static str, done: Result<T, StoreError>) -> Result<Option<T>,
             tracing::warn!(step, %error, "upkeep failed; it is tried again");
             Ok(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pruning_that_is_behind_comes_back_soon_and_leaves_the_store_to_others_for_most_of_the_time() {
+        let ms = Duration::from_millis;
+        assert_eq!(next_prune(true, ms(5)), ms(45));
+        assert_eq!(next_prune(true, Duration::ZERO), ms(10), "a quick store is not asked without a pause");
+        assert_eq!(next_prune(true, Duration::from_secs(60)), Duration::from_secs(1), "a slow one not forgotten");
+        assert_eq!(next_prune(false, ms(5)), PRUNE_EVERY);
     }
 }

@@ -90,6 +90,8 @@ pub struct Mix {
     pub hopeless: u64,
     pub panic: u64,
     pub block: u64,
+    /// It blocks for at most so many ms; 0: 400.
+    pub block_ms_max: u64,
     pub abort: u64,
     pub snooze: u64,
     /// Of a kind that nobody knows.
@@ -157,7 +159,11 @@ pub fn order(seed: u64, mix: Mix, nth: u64) -> anyhow::Result<Order> {
     } else if falls(mix.panic) {
         (Act::Panic { times: 1 }, Fate::Completed { attempt: 2 }, 5)
     } else if falls(mix.block) {
-        (Act::Block { ms: 100 + entropy.below(300) }, fine, 5)
+        (
+            Act::Block { ms: 100 + entropy.below(if mix.block_ms_max == 0 { 300 } else { mix.block_ms_max - 100 }) },
+            fine,
+            5,
+        )
     } else if falls(mix.abort) {
         (Act::Abort, Fate::Dead(DeadReason::Crashed), 5)
     } else if falls(mix.snooze) {

@@ -68,6 +68,9 @@ pub async fn run(setting: &Setting) -> anyhow::Result<Report> {
     stage.cluster.drained(patience).await?;
     stage.cluster.stop_workers().await?;
     let store = crate::worker::opened(stage.place.url(), Default::default(), Clock::system()).await?;
+    if setting.scenario == Scenario::Keys {
+        servers::swept(&*store).await.context("sweep the store")?;
+    }
     let mut dump = dump::take(&*store).await.context("dump the store")?;
     drop(store);
     dump.damage.extend(stage.place.inspect().context("inspect the store")?);

@@ -67,6 +67,8 @@ pub enum What {
     Rescued { dead: u32, ready: u32, to_dead: u32 },
     /// Driver: it has killed a process, or seen that it has ended.
     Ended { node: String, life: u32, cause: String },
+    /// Driver: a process has not ended in time after SIGTERM.
+    Overstayed { node: String },
     /// Driver: it has stopped a process with SIGSTOP.
     Stopped { node: String, life: u32 },
     /// Driver: and let it go on.
@@ -77,6 +79,8 @@ pub enum What {
     Healed { name: String },
     /// Driver: something to be counted that is neither (keys deleted, a failover).
     Noticed { name: String, count: u64 },
+    /// Driver: it has taken a job away by hand, past the store.
+    Deleted { job: JobId },
     /// Driver: it wants a job cancelled.
     Cancelling { job: JobId },
     /// Driver: the store has done it, or told the holder to.

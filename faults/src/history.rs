@@ -43,6 +43,10 @@ pub struct Rules {
     pub store_clock_wrong: bool,
     /// A dead worker's jobs must run again within this; longer is a broken promise.
     pub recovery_max_ms: u64,
+    /// No job may count a crash: nobody was killed.
+    pub no_crashes: bool,
+    /// No worker that lives may be taken for dead: none was stopped, and handlers that block are no excuse.
+    pub no_false_deaths: bool,
     /// A loss is what this run must show: a negative control.
     pub must_lose: bool,
     /// What was acknowledged so long before one of the driver's `lossy` faults may be gone, as the mode of the store says.

@@ -7,10 +7,13 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tidemill::job::JobId;
 use tidemill_testkit::{Fsync, Proxy, RedisServer, Sentinels};
 
 /// What is wrong with the keys, found by the server itself.
 const AUDIT: &str = include_str!("place/audit.lua");
+/// Keys deleted by hand.
+const DELETE: &str = include_str!("place/delete.lua");
 
 /// Which store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -142,6 +145,17 @@ impl Place {
             Kind::Set(set) => Ok(set),
             _ => anyhow::bail!("no set was asked for"),
         }
+    }
+
+    /// Deletes keys by hand, as no process of ours would: how many entries of indexes that was, and which jobs.
+    ///
+    /// # Errors
+    /// When there is no server.
+    pub fn delete_keys(&self) -> anyhow::Result<(u64, Vec<JobId>)> {
+        let answer: Vec<String> = self.server()?.try_command(&["EVAL", DELETE, "0"])?;
+        let [gone, jobs @ ..] = &answer[..] else { anyhow::bail!("the script has answered nothing") };
+        let jobs = jobs.iter().map(|id| Ok(id.parse()?)).collect::<anyhow::Result<_>>()?;
+        Ok((gone.parse()?, jobs))
     }
 
     /// What an inspection of the file or of the keys finds wrong.

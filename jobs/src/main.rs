@@ -70,11 +70,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
     let (now, mut out) = (Clock::system().now(), std::io::stdout());
     match cli.command {
-        Command::Sandbox(sandbox) => Ok(sandbox.run(data_dir).await?),
-        Command::Serve(serve) => Ok(serve.run(&config).await?),
+        Command::Sandbox(sandbox) => Ok(Box::pin(sandbox.run(data_dir)).await?),
+        Command::Serve(serve) => Ok(Box::pin(serve.run(&config)).await?),
         Command::Check(check) => {
             let settings = inspection::settings(&config, &variable).map_err(anyhow::Error::from)?;
-            check.run(settings, inspection::connections(&config, &variable), now, &mut out).await
+            Box::pin(check.run(settings, inspection::connections(&config, &variable), now, &mut out)).await
         }
         Command::Migrate(migrate) => {
             let (queue, data) = (config.queue_location(), config.database_path());

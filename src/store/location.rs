@@ -13,6 +13,7 @@ use crate::clock::Clock;
 
 /// A store's place.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Location {
     /// `sqlite:<path>`: a file on this machine.
     Sqlite(PathBuf),

@@ -174,7 +174,7 @@ impl Store for SqliteStore {
     async fn settle(&self, batch: Arc<[Settlement]>) -> Result<Vec<Settled>, StoreError> {
         bounded("the batch", batch.len())?;
         let whole = Arc::clone(&batch);
-        match self.write(move |txn| settle::settle_all(txn, &whole)).await {
+        match self.writer.write_settlements(move |txn| settle::settle_all(txn, &whole)).await {
             Err(StoreError::Corrupt { .. }) => self.settle_each(&batch).await,
             settled => settled,
         }

@@ -49,6 +49,8 @@ pub(super) struct Source {
     pub(super) store: Arc<dyn Store>,
     pub(super) queue: QueueName,
     pub(super) places: Arc<Semaphore>,
+    /// One claim takes at most so many.
+    pub(super) at_once: usize,
     pub(super) life: Life,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -57,6 +59,12 @@ impl QueueBackend {
     pub(super) fn new(source: Source) -> Self {
         Self { source, claiming: None, closing: None, buffer: VecDeque::new() }
     }
+}
+
+/// How many of a pool's places one claim fills.
+pub(super) fn at_once(store: &dyn Store, places: usize) -> usize {
+    let share = if store.works_apart() { places.div_ceil(2) } else { places };
+    share.clamp(1, CLAIM_MAX)
 }
 
 impl Source {
@@ -94,7 +102,7 @@ impl Source {
     /// At least one place, and all others that are free now. None when the pool is closed, which it never is.
     async fn places(&self) -> Option<OwnedSemaphorePermit> {
         let mut places = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        let free = u32::try_from(self.places.available_permits().min(CLAIM_MAX - 1)).unwrap_or(0);
+        let free = u32::try_from(self.places.available_permits().min(self.at_once - 1)).unwrap_or(0);
         // Nobody else takes places, so that what was free just now still is.
         if let Ok(others) = Arc::clone(&self.places).try_acquire_many_owned(free) {
             places.merge(others);

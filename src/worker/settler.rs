@@ -25,6 +25,8 @@ use crate::store::{BATCH_MAX, Settled, Settlement, Store};
 const CALLS_MAX: usize = 2;
 /// While a call is under way fewer than this wait for its answer: a second small call would only cost a second commit.
 const SECOND_CALL: usize = 64;
+/// Turns that others get before a call, at most.
+const TURNS_MAX: usize = 8;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(2);
 
@@ -95,11 +97,28 @@ impl Shared {
                 () = self.wake.notified() => {}
                 () = self.hard_stop.cancelled() => {}
             }
+            if calls.is_empty() {
+                self.let_more_end().await;
+            }
         }
         while calls.next().await.is_some() {}
         let left = std::mem::take(&mut *self.lock()).into_iter();
         let (settlements, rest): (Vec<_>, _) = left.map(|end| (end.settlement, (end.run, end.pending))).unzip();
         self.end(&settlements.into(), None, rest);
+    }
+
+    /// Lets attempts that are about to end do so first, as long as some do: the first of a batch would else go alone, and
+    /// cost a commit of its own.
+    async fn let_more_end(&self) {
+        let mut seen = 0;
+        for _ in 0..TURNS_MAX {
+            let waiting = self.lock().len();
+            if waiting == seen || waiting >= SECOND_CALL {
+                return;
+            }
+            seen = waiting;
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The next batch, if at least `min` wait.

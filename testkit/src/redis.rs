@@ -192,6 +192,17 @@ impl RedisServer {
         writeln!(file, "{line}").expect("write redis.conf");
     }
 
+    /// Waits until all it has acknowledged is written to its file. With `everysec` a write may wait up to two seconds for the
+    /// disk to finish the last sync, and what waits is lost with the process.
+    ///
+    /// # Panics
+    /// When that takes very long.
+    pub fn wait_until_written(&self) {
+        eventually("the append-only file to be written", STARTING, || {
+            (self.info("aof_buffer_length")? == "0").then_some(())
+        });
+    }
+
     /// SIGSTOP: it holds its connections and answers nothing.
     pub fn stop(&self) {
         self.signal(Signal::STOP);

@@ -126,6 +126,16 @@ impl Sentinels {
         })
     }
 
+    /// Asks for a failover though the master is well, as an operator does for an upgrade.
+    ///
+    /// # Panics
+    /// When no sentinel starts one.
+    pub fn fail_over(&self) {
+        eventually("a sentinel to start a failover", STARTING, || {
+            self.sentinels.iter().find_map(|sentinel| sentinel.ask::<String>(&["failover", MASTER]).ok())
+        });
+    }
+
     /// Waits until a node that came back follows the master.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! The model test: thousands of random programs, run on the store and on an in-memory reference, compared step by step.
+//! The model test: thousands of random programs, run on each store and on an in-memory reference, compared step by step.
 //!
 //! A failing program is shrunk, printed, and its seed kept in `model/regressions.txt`, which every later run begins
 //! with: check it in. `PROPTEST_CASES=1000` runs eight times as many programs.
@@ -26,18 +26,28 @@ const PROGRAMS_PER_STORE: u32 = 12;
 
 #[test]
 fn the_sqlite_store_does_what_the_reference_does() {
+    run_all(async || rig::sqlite_in(directory()).await);
+}
+
+#[test]
+fn the_redis_store_does_what_the_reference_does() {
+    run_all(rig::redis);
+}
+
+/// Runs all programs over stores that `open` makes, on a few threads.
+fn run_all(open: impl AsyncFn() -> Rig + Sync) {
     let runners = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     let programs = Config::default().cases * PROGRAMS_PER_CASE;
     let share = programs.div_ceil(u32::try_from(runners).expect("few"));
     std::thread::scope(|scope| {
         for _ in 0..runners {
-            scope.spawn(|| run_programs(share));
+            scope.spawn(|| run_programs(share, &open));
         }
     });
 }
 
 /// Runs so many programs; panics with the shrunk one that fails.
-fn run_programs(programs: u32) {
+fn run_programs(programs: u32, open: &impl AsyncFn() -> Rig) {
     let runtime = Runtime::new().expect("a runtime");
     let config = Config {
         cases: programs,
@@ -50,7 +60,7 @@ fn run_programs(programs: u32) {
         // Taken out while it is used: after a failure the next program gets a fresh store.
         let (mut rig, programs) = match shared.borrow_mut().take() {
             Some((rig, programs)) if programs < PROGRAMS_PER_STORE => (rig, programs),
-            _ => (runtime.block_on(rig::sqlite_in(directory())), 0),
+            _ => (runtime.block_on(open()), 0),
         };
         runtime.block_on(async {
             let mut driver = Driver::new(&mut rig, format!("program_{programs}")).await;

@@ -10,9 +10,11 @@ mod cut;
 mod failover;
 mod full;
 mod gaps;
+mod many_schedules;
 mod opening;
 mod repair;
 mod restart;
+mod sweep;
 mod tour;
 
 use std::collections::BTreeSet;

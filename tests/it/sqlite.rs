@@ -5,6 +5,7 @@ mod backlog;
 mod opening;
 mod processes;
 mod trouble;
+mod upkeep;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

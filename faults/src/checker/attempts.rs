@@ -26,6 +26,9 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
             continue;
         }
         arithmetic(index, kept, tenures, report);
+        if history.rules.no_crashes && kept.crashes > 0 {
+            report.find("C9", format!("{} counts {} crashes, and nobody was killed", kept.id, kept.crashes));
+        }
         if let Some(order) = index.orders.get(&kept.id) {
             fate(history, kept, order, cancels.contains_key(&kept.id), report);
         }

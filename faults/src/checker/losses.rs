@@ -15,6 +15,10 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
     (report.unsure, report.refused) = (index.unsure_calls, index.refused_calls);
     let mut fate: BTreeMap<&str, Vec<(u64, bool)>> = BTreeMap::new();
     for (job, order) in &index.orders {
+        // Nobody can keep what hands at the server take away.
+        if index.deleted.contains(job) {
+            continue;
+        }
         let Some(acked) = order.acked else {
             report.recovered += u64::from(dump.contains_key(job));
             continue;

@@ -1,6 +1,7 @@
 //! C11: what a dead worker held runs again in time.
 
 use super::tenure::Index;
+use crate::event::{Event, What};
 use crate::history::History;
 use crate::report::Report;
 
@@ -18,8 +19,9 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
                 continue;
             }
             let disturbed = index.disturbed.iter().any(|(from, to)| *from < begun && died < *to);
-            // Its next holder has died too before it could begin.
-            if disturbed || *next != epoch + 1 {
+            // Its next holder has died too before it could begin, or nobody lived through all of it who could have begun it.
+            let lived = index.lives.iter().any(|(from, to)| *from <= died && begun <= *to);
+            if disturbed || !lived || *next != epoch + 1 {
                 report.held_up += 1;
                 continue;
             }
@@ -31,6 +33,17 @@ pub(super) fn check(history: &History, index: &Index, report: &mut Report) {
         }
     }
     report.recovery_ms.sort_unstable();
+    for event in &history.nemesis {
+        if let What::Overstayed { node } = &event.what {
+            report.find("C11", format!("{node} did not end after SIGTERM and had to be killed"));
+        }
+    }
+    if history.rules.no_false_deaths {
+        let declared = |event: &Event| matches!(event.what, What::DeclaredDead { .. });
+        for ((node, life), _) in history.logs.iter().filter(|(_, events)| events.iter().any(declared)) {
+            report.find("C5", format!("{node}.{life} was alive and was declared dead"));
+        }
+    }
     for ((node, life), (_, cause)) in &index.ends {
         if cause.starts_with("exit") && cause != "exit 0" {
             report.find("C11", format!("{node}.{life} has ended by itself: {cause}; its .err file says why"));

@@ -89,6 +89,10 @@ pub(super) struct Index {
     pub(super) ends: BTreeMap<Who, (u64, String)>,
     /// From when to when something else than single processes was disturbed.
     pub(super) disturbed: Vec<(u64, u64)>,
+    /// From when to when each worker lived.
+    pub(super) lives: Vec<(u64, u64)>,
+    /// Jobs that the driver has taken away by hand.
+    pub(super) deleted: BTreeSet<JobId>,
     /// From when to when what was acknowledged may be lost, as the store's mode says.
     lossy: Vec<(u64, u64)>,
     pub(super) unsure_calls: u64,
@@ -100,6 +104,14 @@ impl Index {
     pub(super) fn new(history: &History) -> Self {
         let mut index =
             Self { ends: history.ends(), disturbed: disturbed(history), lossy: lossy(history), ..Self::default() };
+        index.deleted.extend(history.nemesis.iter().filter_map(|event| match event.what {
+            What::Deleted { job } => Some(job),
+            _ => None,
+        }));
+        for (who, events) in history.logs.iter().filter(|(who, _)| who.0.starts_with('w')) {
+            let end = index.ends.get(who).map_or(u64::MAX, |(ns, _)| *ns);
+            index.lives.extend(events.first().map(|born| (born.ns, end)));
+        }
         for (who, events) in &history.logs {
             // Calls are numbered by process.
             let mut asked = BTreeMap::new();

@@ -51,6 +51,7 @@ pub(super) fn enough(history: &History, report: &mut Report) -> bool {
     for event in &history.nemesis {
         match &event.what {
             What::Noticed { name, count } => *noticed.entry(name.clone()).or_default() += count,
+            What::Deleted { .. } => *noticed.entry("jobs deleted by hand".into()).or_default() += 1,
             What::Stopped { .. } => *noticed.entry("stopped".into()).or_default() += 1,
             What::Fault { name } => *noticed.entry(name.clone()).or_default() += 1,
             What::Cancelled { .. } => *noticed.entry("cancelled".into()).or_default() += 1,

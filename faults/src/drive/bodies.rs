@@ -31,6 +31,7 @@ impl Stage {
             Scenario::Crash | Scenario::CrashFsync => servers::crash(self).await,
             Scenario::Failover => servers::failover(self).await,
             Scenario::Net => servers::net(self).await,
+            Scenario::Keys => servers::keys(self).await,
             Scenario::Pop => self.pop().await,
             Scenario::TailCut => self.tail_cut().await,
         }
@@ -48,7 +49,7 @@ impl Stage {
     /// Every life of every process has a step to die at; one that does not come to it dies where it is.
     async fn steps(&mut self) -> anyhow::Result<()> {
         let mut all: Vec<&'static str> = Vec::new();
-        for _ in 0..if self.long { 6 } else { 1 } {
+        for _ in 0..if self.long { 6 } else { 2 } {
             all.extend(steps::ALL.iter().filter(|step| !PRODUCER_STEPS.contains(step)));
             self.cluster.producer_steps.extend(PRODUCER_STEPS);
         }
@@ -100,15 +101,19 @@ impl Stage {
         let state = states[usize::try_from(self.entropy.below(3)).unwrap_or(0)];
         let query =
             ListQuery { state: Some(state), queue: crate::act::QUEUE.parse().ok(), limit: 2, ..ListQuery::default() };
-        let Ok(page) = store.list(query).await else { return };
+        let listed = tokio::time::timeout(Duration::from_millis(300), store.list(query)).await;
+        let Ok(Ok(page)) = listed else { return };
         for job in page.jobs {
             self.cluster.log.write(What::Cancelling { job: job.id });
-            match store.cancel(job.id, "the driver wants it so").await {
-                Ok(done) => {
+            // Not for long: the driver has processes to look after.
+            let cancel = store.cancel(job.id, "the driver wants it so");
+            match tokio::time::timeout(Duration::from_millis(300), cancel).await {
+                Ok(Ok(done)) => {
                     self.cluster.log.write(What::Cancelled { job: job.id, at_once: done == Cancel::Cancelled });
                 }
                 // It has ended meanwhile, or the store is away: then the checker must take both.
-                Err(error) => tracing::debug!(%error, "not cancelled"),
+                Ok(Err(error)) => tracing::debug!(%error, "not cancelled"),
+                Err(_) => tracing::debug!("no answer to a cancel"),
             }
         }
     }

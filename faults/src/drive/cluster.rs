@@ -232,7 +232,7 @@ impl Cluster {
             if Instant::now() > until {
                 // A finding, not an error of the harness.
                 self.kill(name)?;
-                self.log.write(What::Noticed { name: "had to be killed after SIGTERM".into(), count: 1 });
+                self.log.write(What::Overstayed { node: name.into() });
                 return Ok(());
             }
             self.tend()?;

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use tidemill::store::{Store, StoreError};
 use tidemill_testkit::{Direction, Mode, RedisServer};
 
 use super::Stage;
 use crate::event::What;
-use crate::place::Place;
 
 /// Keys that make a start slow.
 const BALLAST: &str = "for i = 1, 20000 do redis.call('SET', 'ballast:' .. i, 'x') end";
@@ -115,21 +115,16 @@ pub(super) async fn failover(stage: &mut Stage) -> anyhow::Result<()> {
         stage.seconds(2).await?;
         if stage.long {
             // Nothing to take over with until all agree again.
+            let set = stage.place.set()?;
             tokio::task::block_in_place(|| {
-                set_of(&stage.place).map(|set| {
-                    if let Some(node) = set.nodes().iter().find(|node| node.port() == old) {
-                        set.wait_until_replica(node, Duration::from_secs(60));
-                    }
-                    set.wait_until_agreed();
-                })
-            })?;
+                if let Some(node) = set.nodes().iter().find(|node| node.port() == old) {
+                    set.wait_until_replica(node, Duration::from_secs(60));
+                }
+                set.wait_until_agreed();
+            });
         }
     }
     Ok(())
-}
-
-fn set_of(place: &Place) -> anyhow::Result<&tidemill_testkit::Sentinels> {
-    place.set()
 }
 
 /// No memory for more; then there is again.
@@ -178,6 +173,36 @@ pub(super) async fn net(stage: &mut Stage) -> anyhow::Result<()> {
         cuts(stage).await?;
         stage.place.server()?.try_command::<String>(&["SCRIPT", "FLUSH"])?;
         stage.seconds(1).await?;
+    }
+    Ok(())
+}
+
+/// Leases, indexes and jobs are deleted by hand, and one of the workers that held them dies with it.
+pub(super) async fn keys(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.cluster.start_all(&[])?;
+    for n in 0..stage.rounds(3) {
+        stage.seconds(2).await?;
+        let name = "keys deleted";
+        stage.cluster.log.write(What::Fault { name: name.into() });
+        let (entries, jobs) = stage.place.delete_keys()?;
+        stage.cluster.log.write(What::Noticed { name: "entries deleted by hand".into(), count: entries });
+        for job in jobs {
+            stage.cluster.log.write(What::Deleted { job });
+        }
+        let victim = format!("w{}", n % usize::try_from(stage.shape.workers)?);
+        stage.cluster.kill(&victim)?;
+        stage.cluster.tend_lost()?;
+        stage.seconds(4).await?;
+        stage.cluster.log.write(What::Healed { name: name.into() });
+    }
+    Ok(())
+}
+
+/// What a minute's upkeep would find in the end: leftovers of jobs that are no more.
+pub(super) async fn swept(store: &dyn Store) -> Result<(), StoreError> {
+    // A whole pass begins where the last slice has ended.
+    for _ in 0..40 {
+        store.prune(1_000).await?;
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ for i = 1, #heads, 2 do
   local want
   if state == 'r' then want = 'ready:' .. queue .. ':'
   elseif state == 's' then want = 'due:' .. queue
-  elseif state == 'u' then want = 'lease:' .. string.sub(h, 30, 45)
+  elseif state == 'u' then want = 'lease:'
   else want = 'end:' .. queue .. ':' .. state end
   local is = place[member]
   if not is then say('job ' .. member .. ' in state ' .. state .. ' is in no index')

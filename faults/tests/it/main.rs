@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "all of it is tests")]
 
+mod redis;
 mod sqlite;
 
 use std::io::Write as _;

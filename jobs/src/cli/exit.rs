@@ -109,7 +109,12 @@ fn exit_of(sort: Sort) -> Exit {
 }
 
 fn exit_of_store(error: &StoreError) -> Exit {
-    if error.is_temporary() { Exit::Unavailable } else { Exit::Failed }
+    match error {
+        // Trying again does not help; somebody must change the server or the configuration.
+        StoreError::TooWeak { .. } => Exit::Failed,
+        error if error.is_temporary() => Exit::Unavailable,
+        _ => Exit::Failed,
+    }
 }
 
 fn exit_of_other(error: &anyhow::Error) -> Exit {

@@ -29,6 +29,7 @@ Exit codes:
   0  stopped cleanly
   1  could not start, or failed for good: the message says why
   2  wrong usage
+  5  could not start, because the queue store or the database did not answer: try again
   130  ended at once by a second signal")]
 pub struct Serve {
     /// What this process does [default: all of them]

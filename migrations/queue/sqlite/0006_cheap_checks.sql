@@ -67,3 +67,6 @@ create table counts_0006 (
 insert into counts_0006 (queue, state, n) select queue, state, n from counts;
 drop table counts;
 alter table counts_0006 rename to counts;
+
+-- A token bucket's level is whole tokens now and no more a product that may not fit. The limits start afresh.
+delete from limits;

@@ -47,6 +47,7 @@ struct Login {
 pub struct InvalidAddress(String);
 
 /// How a connection is opened: a fixed server, or whichever the sentinels name.
+#[expect(clippy::large_enum_variant, reason = "a connection has one")]
 pub(super) enum Door {
     Server(Client),
     Sentinels(Box<SentinelClient>),

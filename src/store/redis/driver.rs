@@ -33,6 +33,11 @@ impl Driver {
         Ok(Self { handle, _stop: stop.drop_guard() })
     }
 
+    /// Runs `work` there while the caller goes on; it ends with the driver.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.handle.spawn(work));
+    }
+
     /// Runs `work` there and waits for it; a caller that goes away ends it.
     pub(super) async fn run<T: Send + 'static>(
         &self,

@@ -20,10 +20,13 @@ use crate::store::{Claimed, Enqueued, NewJob, Settled, Settlement, StoreError, V
 /// A waiting claim asks again after this at the latest, should a message have been lost.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// The ticket that has not been answered yet, if there is one. Whoever holds the lock claims.
+type Unanswered = Turn<Option<u64>>;
+
 /// Claims of one worker and queue go one after the other, so that a lost answer can be asked for again.
 #[derive(Debug, Default)]
 pub(super) struct Tickets {
-    turns: Mutex<HashMap<(Incarnation, QueueName), Arc<Turn<Option<u64>>>>>,
+    turns: Mutex<HashMap<(Incarnation, QueueName), Arc<Unanswered>>>,
     next: AtomicU64,
 }
 
@@ -33,7 +36,7 @@ impl Tickets {
         Self { turns: Mutex::default(), next: AtomicU64::new(first) }
     }
 
-    fn turn(&self, worker: Incarnation, queue: &QueueName) -> Arc<Turn<Option<u64>>> {
+    fn turn(&self, worker: Incarnation, queue: &QueueName) -> Arc<Unanswered> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(turns.entry((worker, queue.clone())).or_default())
     }
@@ -113,7 +116,7 @@ impl RedisStore {
 
     async fn look(&self, queue: &QueueName, worker: Incarnation, n: u32) -> Result<Look, StoreError> {
         let (link, tickets, grace_ms) = (Arc::clone(&self.link), Arc::clone(&self.tickets), self.grace_ms());
-        let request = Request { queue: queue.clone(), worker, n: super::batch(n), grace_ms };
+        let request = Request { queue: queue.clone(), worker, n: n.min(super::batch(u32::MAX)), grace_ms };
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.tasks.spawn(async move {
             let found = request.ask(&link, &tickets).await;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, PushInfo, PushKind, Script, ServerErrorKind, Value};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::Mutex;
 
 use super::address::{Door, RedisAddress};
 use super::driver::Driver;
@@ -30,6 +30,9 @@ const LOADS: u32 = 5;
 /// A connection that was silent for so long may lead to a master that hung meanwhile and was replaced. It would take writes
 /// until it is told, and lose them.
 const SILENT_MAX: Duration = Duration::from_secs(1);
+/// So often the sentinels are asked who is master. A master that was replaced while it was well (on purpose, or because it was
+/// cut off from the sentinels and not from us) takes writes until it is told, and loses them all.
+const ASK_SENTINELS_EVERY: Duration = Duration::from_secs(1);
 /// How long an acknowledgement of the disk is waited for.
 const DISK_WITHIN_MS: u64 = 2_000;
 
@@ -39,9 +42,11 @@ pub(super) struct Link {
     prefix: String,
     durability: Durability,
     clock: Clock,
+    /// Held from the first look to the last word, so that those who wait for it hear what became of the try before theirs.
+    turn: Mutex<()>,
     door: Arc<Mutex<Door>>,
     driver: Driver,
-    state: SyncMutex<State>,
+    state: Arc<SyncMutex<State>>,
     wakes: Arc<Wakes>,
     /// Since when (on the store's clock) it could be reached without a gap.
     healthy_since: AtomicI64,
@@ -57,16 +62,17 @@ struct State {
     refused: Option<(Instant, StoreError)>,
     /// When the server was last heard.
     answered: Option<Instant>,
+    /// When the sentinels were last asked.
+    asked: Option<Instant>,
     promise: Option<Promise>,
 }
-
-/// A new connection, what its server promises, and the door it came through.
-type Connected = (MultiplexedConnection, Promise, OwnedMutexGuard<Door>);
 
 #[derive(Clone)]
 struct Open {
     connection: MultiplexedConnection,
     number: u64,
+    /// Where it leads.
+    to: Arc<str>,
     /// Each durable write waits for the disk.
     wait_for_disk: bool,
 }
@@ -102,9 +108,10 @@ impl Link {
             prefix,
             durability,
             clock,
+            turn: Mutex::default(),
             door: Arc::new(Mutex::new(door)),
             driver: Driver::start()?,
-            state: SyncMutex::default(),
+            state: Arc::default(),
             wakes,
             healthy_since,
             gap: AtomicBool::new(false),
@@ -227,23 +234,24 @@ impl Link {
         if let Some(open) = self.known(step)? {
             return Ok(open);
         }
-        let door = Arc::clone(&self.door).lock_owned().await;
+        let _turn = self.turn.lock().await;
         if let Some(open) = self.known(step)? {
             return Ok(open);
         }
         let number = self.lock().number + 1;
-        let connected = tokio::time::timeout(CONNECT_WITHIN + ANSWER_WITHIN, self.connect(door)).await;
+        let connected = tokio::time::timeout(CONNECT_WITHIN + ANSWER_WITHIN, self.connect()).await;
         let connected = connected.unwrap_or_else(|_| {
             Err(StoreError::Unavailable { step: "connect", detail: format!("no answer from {}", self.shown()) })
         });
         let mut state = self.lock();
         state.number = number;
         match connected {
-            Ok((connection, promise, _door)) => {
-                let open = Open { connection, number, wait_for_disk: promise.wait_for_disk };
+            Ok((connection, to, promise)) => {
+                let open = Open { connection, number, to, wait_for_disk: promise.wait_for_disk };
                 state.open = Some(open.clone());
                 state.refused = None;
                 state.answered = Some(Instant::now());
+                state.asked = state.answered;
                 state.promise = Some(promise);
                 drop(state);
                 // What was said meanwhile was not heard.
@@ -262,8 +270,12 @@ impl Link {
         if self.address.is_watched() && state.answered.is_some_and(|at| at.elapsed() > SILENT_MAX) {
             state.open = None;
         }
-        if let Some(open) = &state.open {
-            return Ok(Some(open.clone()));
+        if let Some(open) = state.open.clone() {
+            if self.address.is_watched() && state.asked.is_none_or(|at| at.elapsed() > ASK_SENTINELS_EVERY) {
+                state.asked = Some(Instant::now());
+                self.ask_sentinels(&open);
+            }
+            return Ok(Some(open));
         }
         match &state.refused {
             Some((at, StoreError::Unavailable { detail, .. })) if at.elapsed() < TRY_AGAIN_AFTER => {
@@ -274,27 +286,49 @@ impl Link {
         }
     }
 
-    /// Answers the door too: the next may pass it when the state is known.
-    async fn connect(&self, mut door: OwnedMutexGuard<Door>) -> Result<Connected, StoreError> {
+    /// Asks who is master while the caller goes on, and drops a connection that leads to another.
+    fn ask_sentinels(&self, open: &Open) {
+        let (door, state, wakes) = (Arc::clone(&self.door), Arc::clone(&self.state), Arc::clone(&self.wakes));
+        let (number, to) = (open.number, Arc::clone(&open.to));
+        self.driver.spawn(async move {
+            let mut door = door.lock_owned().await;
+            let Door::Sentinels(sentinels) = &mut *door else { return };
+            let named = tokio::time::timeout(CONNECT_WITHIN, sentinels.async_get_client()).await;
+            // Sentinels that are away name nobody else: the master that is known stays.
+            let Ok(Ok(client)) = named else { return };
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if place_of(&client) != to && state.open.as_ref().is_some_and(|now| now.number == number) {
+                tracing::warn!(from = %to, to = %place_of(&client), "the sentinels name another master");
+                state.open = None;
+                drop(state);
+                wakes.ring_all();
+            }
+        });
+    }
+
+    async fn connect(&self) -> Result<(MultiplexedConnection, Arc<str>, Promise), StoreError> {
         let failed = |e: &redis::RedisError| failure("connect", e).error;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_WITHIN))
             .set_response_timeout(Some(ANSWER_WITHIN))
             .set_push_sender(hear(&self.wakes));
+        // Free but for the end of a try that its caller gave up.
+        let mut door = Arc::clone(&self.door).lock_owned().await;
         let opening = async move {
             let client = match &mut *door {
                 Door::Server(client) => client.clone(),
                 Door::Sentinels(sentinels) => sentinels.async_get_client().await?,
             };
-            Ok((client.get_multiplexed_async_connection_with_config(&config).await?, door))
+            let to = place_of(&client);
+            Ok((client.get_multiplexed_async_connection_with_config(&config).await?, to))
         };
-        let (mut connection, door) = self.driver.run(opening).await.map_err(|e| failed(&e))?;
+        let (mut connection, to) = self.driver.run(opening).await.map_err(|e| failed(&e))?;
         let promise = Promise::of(&mut connection, self.durability).await?;
         connection.subscribe(format!("{}wake", self.prefix)).await.map_err(|e| failed(&e))?;
         // The first connection of a process has seen no gap but the server's own start.
         let up_ms = if self.lock().number == 0 { Some(promise.up_ms) } else { None };
         self.note_gap(&mut connection, up_ms).await?;
-        Ok((connection, promise, door))
+        Ok((connection, to, promise))
     }
 
     /// A server that was away can't have heard the beats of the living. `up_ms`: so long there was no gap. (A clock turned by
@@ -313,6 +347,10 @@ impl Link {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn place_of(client: &redis::Client) -> Arc<str> {
+    client.get_connection_info().addr().to_string().into()
 }
 
 /// Sends, and where it must be on disk waits for it on the same connection.
@@ -401,11 +439,6 @@ impl Parts {
     /// True when all parts are read.
     pub(super) fn is_over(&self) -> bool {
         self.rest.len() == 0
-    }
-
-    /// How many parts are left.
-    pub(super) fn left(&self) -> usize {
-        self.rest.len()
     }
 
     /// The next part, itself an array.

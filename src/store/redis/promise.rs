@@ -109,7 +109,7 @@ impl Settings {
         let survives = match (self.append_only, self.fsync.as_deref(), wait_for_disk) {
             (true, Some("always"), _) | (true, _, true) => "survives a crash of the server and of its machine",
             (true, Some("everysec"), _) => {
-                "survives a crash of the server; a crash of its machine may take about the last second"
+                "survives a restart; a crash of the server or its machine may take about the last second"
             }
             (true, ..) => "survives a restart; a crash may take what the machine had not written",
             (false, ..) => "lives in memory only: a restart of the server loses it",

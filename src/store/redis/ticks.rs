@@ -19,9 +19,7 @@ use crate::store::{
 };
 
 /// How many schedules one script reads.
-const PAGE: usize = 500;
-/// Texts of one schedule in the script's answer.
-const TEXTS: usize = 8;
+const PAGE: u32 = 500;
 
 impl RedisStore {
     pub(super) async fn declare_each(&self, schedules: &[ScheduleDeclaration]) -> Result<(), StoreError> {
@@ -38,20 +36,20 @@ impl RedisStore {
 
     pub(super) async fn all_schedules(&self) -> Result<Vec<ScheduleRecord>, StoreError> {
         let step = "list schedules";
-        let mut all: Vec<ScheduleRecord> = Vec::new();
+        let mut all = Vec::new();
         let mut from = "-".to_owned();
         loop {
             let mut cmd = self.link.call(&script::SCHEDULES);
             cmd.arg(&from).arg(PAGE);
             let mut parts = Parts::of(step, self.link.run(Access::Read, step, &script::SCHEDULES, &cmd).await?)?;
-            let full = parts.left() == PAGE * TEXTS;
+            let last = text(parts.bytes()?)?;
             while !parts.is_over() {
                 all.push(read(&mut parts)?);
             }
-            match all.last() {
-                Some(last) if full => from = format!("({}", last.name),
-                _ => return Ok(all),
+            if last.is_empty() {
+                return Ok(all);
             }
+            from = format!("({last}");
         }
     }
 

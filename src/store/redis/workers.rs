@@ -118,8 +118,7 @@ impl RedisStore {
     /// Puts right what somebody has deleted by hand, in one block of a thousand jobs; each call looks at the next one.
     async fn repair_block(&self) -> Result<(), StoreError> {
         let step = "repair";
-        let mut cmd = self.link.call(&script::REPAIR);
-        cmd.arg(self.rules.crash_limit.max(1));
+        let cmd = self.link.call(&script::REPAIR);
         let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::REPAIR, &cmd).await?)?;
         outcome(&mut parts)?;
         let (repaired, dropped) = (count(&mut parts)?, count(&mut parts)?);

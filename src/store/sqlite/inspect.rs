@@ -142,10 +142,14 @@ fn why_ready(conn: &Connection, job: &JobRecord, now: Timestamp) -> Result<WhyNo
             return Ok(WhyNot::RateLimited { until });
         }
     }
-    // The place is bound and not looked up in the same statement: only then the index is walked no further than to it.
-    let sql = "select count(*) from (
-                  select 1 from jobs where queue = ?1 and state = 'ready'
-                   and (priority, run_at, seq) < (?2, ?3, ?4) limit ?5)";
+    // Step by step, with the place bound: a comparison of (priority, run_at, seq) as one would walk the index past the job,
+    // through all that are due at the same moment.
+    let sql = "select min(?5,
+          (select count(*) from (select 1 from jobs where queue = ?1 and state = 'ready' and priority < ?2 limit ?5))
+        + (select count(*) from (select 1 from jobs where queue = ?1 and state = 'ready' and priority = ?2
+              and run_at < ?3 limit ?5))
+        + (select count(*) from (select 1 from jobs where queue = ?1 and state = 'ready' and priority = ?2
+              and run_at = ?3 and seq < ?4 limit ?5)))";
     let (seq, priority, run_at): (i64, i64, i64) = conn
         .prepare_cached("select seq, priority, run_at from jobs where id = ?1")
         .and_then(|mut sql| sql.query_row([job.id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))

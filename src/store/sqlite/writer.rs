@@ -77,6 +77,8 @@ enum Message {
     Operation(Box<dyn Operation>),
     /// Goes before what waits with it.
     First(Box<dyn Operation>),
+    /// Frees places of a worker, who will soon ask for as many jobs.
+    Settlements(Box<dyn Operation>),
     Claim(Parked),
     Stop,
 }
@@ -125,6 +127,19 @@ impl Writer {
         let place = self.place().await?;
         let operation = Closure { work: Some(work), result: None, reply, _place: Some(place) };
         self.send(Message::Operation(Box::new(operation)))?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// As [`Writer::write`], for ends of attempts: the claim that follows them shares their commit.
+    pub(super) async fn write_settlements<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let place = self.place().await?;
+        let operation = Closure { work: Some(work), result: None, reply, _place: Some(place) };
+        self.send(Message::Settlements(Box::new(operation)))?;
         answer.await.map_err(|_| stopped())?
     }
 

@@ -58,9 +58,15 @@ pub(crate) async fn sqlite_in(dir: TempDir) -> Rig {
 
 /// A rig over the server that all tests share, with keys of its own.
 pub(crate) async fn redis() -> Rig {
+    redis_named().await.0
+}
+
+/// The same and its namespace, for tests that lay hands on the keys.
+pub(crate) async fn redis_named() -> (Rig, String) {
     static RIGS: AtomicU32 = AtomicU32::new(0);
     let number = RIGS.fetch_add(1, Ordering::Relaxed);
-    let url = format!("{}?namespace=rig-{number}", tidemill_testkit::shared_redis().url());
+    let namespace = format!("rig-{number}");
+    let url = format!("{}?namespace={namespace}", tidemill_testkit::shared_redis().url());
     let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
     let at = clock.clone();
     let open = move || -> Opening {
@@ -71,7 +77,8 @@ pub(crate) async fn redis() -> Rig {
             Arc::new(store) as Arc<dyn Store>
         })
     };
-    Rig::new(clock, entropy, Box::new(open), tempfile::tempdir().expect("a temporary directory")).await
+    let rig = Rig::new(clock, entropy, Box::new(open), tempfile::tempdir().expect("a temporary directory")).await;
+    (rig, namespace)
 }
 
 /// The rig's queue.

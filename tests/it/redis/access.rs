@@ -6,9 +6,13 @@ use tidemill_testkit::RedisServer;
 use super::Site;
 use super::tour::tour;
 
-/// What the store needs; as in docs/operations.
-const RIGHTS: &str = "on >word resetkeys ~{books}:* resetchannels &{books}:* -@all \
+/// What the store needs, in the README's words but for the namespace.
+const RIGHTS: &str = "resetkeys ~{books}:* resetchannels &{books}:* -@all \
                       +@read +@write +@scripting +@pubsub +@connection +@transaction +info +config|get +time";
+
+fn with_rights() -> RedisServer {
+    RedisServer::with().user("ann", &format!("on >word {RIGHTS}")).start()
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_with_the_authority_in_a_file_carries_everything() {
@@ -55,16 +59,18 @@ async fn tls_to_a_port_without_it_fails_in_bounded_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_rights_to_the_prefix_alone_can_do_everything() {
-    let server = RedisServer::with().user("ann", RIGHTS).start();
+    let server = with_rights();
     let site = Site::new(format!("redis://ann:word@127.0.0.1:{}/?namespace=books", server.port()));
     tour(&site, &site.open().await).await;
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&RIGHTS.replace("{books}", "{tidemill}")), "the README says the same");
     let denied: Vec<Vec<redis::Value>> = server.command(&["ACL", "LOG"]);
     assert!(denied.is_empty(), "nothing was asked for that is not granted: {denied:?}");
 }
 
 #[tokio::test]
 async fn a_user_without_rights_to_the_prefix_is_refused_and_changes_nothing() {
-    let server = RedisServer::with().user("ann", RIGHTS).start();
+    let server = with_rights();
     let site = Site::new(format!("redis://ann:word@127.0.0.1:{}/?namespace=others", server.port()));
     let refused = site.refused(Durability::Everysec).await;
     assert!(refused.to_string().contains("permission"), "{refused}");

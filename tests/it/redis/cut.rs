@@ -86,6 +86,7 @@ async fn jobs_of_a_lost_claim_go_back_when_their_worker_signs_off_or_dies() {
         }
         let next = site.worker(&store).await;
         assert_eq!(claim(&store, next, 100).await.expect("claim").len(), 10);
+        store.sign_off(next).await.expect("sign off");
         store.purge(&work(), 1_000).await.expect("purge");
     }
 }
@@ -136,12 +137,12 @@ async fn a_settle_without_its_reply_happened_once_with_its_children() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tick_without_its_reply_is_decided_when_it_is_repeated() {
     let Stage { proxy, site, store, server: _server } = Stage::new().await;
-    let declared = ScheduleDeclaration { name: "poll".into(), declared: json!({ "every_ms": 1 }) };
+    let declared = ScheduleDeclaration { name: "tock".into(), declared: json!({ "every_ms": 1 }) };
     store.declare_schedules(vec![declared]).await.expect("declare");
     let job = site.jobs(1).remove(0);
     proxy.cut_reply_to(job.id.as_bytes(), 0);
     let due = site.clock.now().after(LEASE);
-    let tick = || Tick { schedule: "poll".into(), due, job: job.clone(), overlap: Overlap::Allow, manual: false };
+    let tick = || Tick { schedule: "tock".into(), due, job: job.clone(), overlap: Overlap::Allow, manual: false };
     unavailable("tick", store.tick(tick())).await;
     assert_eq!(at_last("tick", || store.tick(tick())).await, Ticked::AlreadyDecided);
     assert_eq!(store.get(job.id).await.expect("get").map(|job| job.state), Some(JobState::Ready));

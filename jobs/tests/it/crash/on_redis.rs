@@ -51,7 +51,7 @@ async fn no_webhook_is_lost_and_none_is_repeated_through_kills_of_the_server() {
     assert!(history.dump.jobs.iter().all(|job| job.crashes == 0), "nobody's worker has died");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_promises_less_than_asked_is_refused_in_words() {
     let mut rig = Rig::on_redis(RedisServer::start(), "fsync", "", Entropy::seeded(1)).await;
     rig.start();
@@ -116,20 +116,48 @@ async fn while_the_server_hangs_readiness_is_red_and_the_watchdog_counts_and_all
     rig.stop().await;
 }
 
-#[tokio::test]
+/// What the README says a user needs.
+const RIGHTS: &str = "resetkeys ~{tidemill}:* resetchannels &{tidemill}:* -@all \
+                      +@read +@write +@scripting +@pubsub +@connection +@transaction +info +config|get +time";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_tries_the_server_and_shows_what_it_promises_but_no_password() {
-    let redis = RedisServer::with().password("hush-hush").start();
+    let redis = RedisServer::with().user("tidemill", &format!("on >hush-hush {RIGHTS}")).start();
+    let url = redis.url().replace("//", "//tidemill:hush-hush@");
     let rig = Rig::on_redis(redis, "everysec", "", Entropy::seeded(3)).await;
-    let output = rig.command("check").arg("--json").output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(!text.contains("hush-hush"), "{text}");
-    let said: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(said["settings"]["durability"], "everysec");
-    assert!(said["settings"]["queue_url"].as_str().unwrap().starts_with("redis://127.0.0.1:"), "{text}");
-    let store = said["connections"].as_array().unwrap().iter().find(|one| one["name"] == "queue store").unwrap();
-    assert_eq!(store["ok"], true, "{store}");
+    let check = |variable: (&str, &str)| {
+        let output =
+            rig.command("check").arg("--json").env("QUEUE_URL", &url).env(variable.0, variable.1).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains("hush-hush"), "{text}");
+        let said: Value = serde_json::from_str(&text).unwrap();
+        let all = said["connections"].as_array().unwrap();
+        let store = all.iter().find(|one| one["name"] == "queue store").unwrap().clone();
+        (output.status.code(), said["settings"].clone(), store)
+    };
+    let (code, settings, store) = check(("TIDEMILL_DURABILITY", "everysec"));
+    assert_eq!((code, &settings["durability"]), (Some(0), &"everysec".into()), "{store}");
+    assert!(settings["queue_url"].as_str().unwrap().starts_with("redis://127.0.0.1:"), "{settings}");
     let promise = "survives a crash of the server; a crash of its machine may take about the last second";
-    assert!(store["says"].as_str().unwrap().contains(promise), "{store}");
-    let migrated = rig.command("migrate").output().unwrap();
+    assert!(store["ok"] == true && store["says"].as_str().unwrap().contains(promise), "{store}");
+    let (code, _, store) = check(("TIDEMILL_DURABILITY", "fsync"));
+    assert!(code == Some(5) && store["says"].as_str().unwrap().contains("set appendfsync to always"), "{store}");
+    let migrated = rig.command("migrate").env("QUEUE_URL", &url).output().unwrap();
     assert!(String::from_utf8_lossy(&migrated.stdout).contains("nothing to migrate"), "{migrated:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_url_names_the_queue_where_nothing_of_ours_does() {
+    let rig = Rig::new("", Entropy::seeded(4)).await;
+    let shown = |variables: &[(&str, &str)]| {
+        let output = rig.command("check").arg("--json").envs(variables.iter().copied()).output().unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        said["settings"]["queue_url"].as_str().unwrap().to_owned()
+    };
+    let nobody = ("REDIS_URL", "redis://127.0.0.1:1/7");
+    assert_eq!(shown(&[nobody]), "redis://127.0.0.1:1/7");
+    let path = format!("sqlite:{}", rig.data().join("mine.db").display());
+    assert_eq!(shown(&[nobody, ("QUEUE_URL", &path)]), path, "ours goes before it");
+    let other = format!("sqlite:{}", rig.data().join("other.db").display());
+    assert_eq!(shown(&[nobody, ("QUEUE_URL", &path), ("TIDEMILL_QUEUE_URL", &other)]), other);
 }

@@ -115,13 +115,13 @@ impl RedisStore {
             put_filter(&mut cmd, query);
             let mut parts = self.parts(&script::NEWEST, &cmd).await?;
             let lowest = parts.number()?;
-            if lowest < 0 {
-                found.known_until = None;
-                return Ok(found);
-            }
             looked += usize::try_from(parts.number()?).unwrap_or(usize::MAX);
             while !parts.is_over() {
                 found.places.push(Place { major: 0, minor: 0, seq: -wire::slot(&parts.bytes()?)? });
+            }
+            if lowest < 0 {
+                found.known_until = None;
+                break;
             }
             below = lowest;
             found.known_until = Some(Place { major: 0, minor: 0, seq: -lowest });

@@ -16,6 +16,7 @@
 --   bereft           set of dead workers whose jobs are not all taken back
 --   stop:<worker>    set of members that somebody wants cancelled
 --   gauges           hash: refusals, orphans, due, repaired, repair_block and repair_at (where repair looked last, and when)
+--   gauges           also sweep:<hash> and sweep:index (where the sweep goes on)
 --   schedules        zset of names, all scored 0    s:<name>         hash: declared, overridden, paused, cursor, last_job,
 --                                                                    last_due, held_due
 --   fired:<name>     list of a schedule's last hundred events, newest first: <at>|<word>|<due>|<job>|<note>

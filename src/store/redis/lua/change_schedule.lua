@@ -3,6 +3,8 @@
 local change = ARGV[3]
 local found = schedule()
 if not found then return { 'no_schedule', name } end
+-- A removal first: a schedule can be stopped on a full server.
+call('HDEL', P .. 'gauges', '')
 if change == 'pause' then
   call('HSET', S, 'paused', '1')
 elseif change == 'resume' then

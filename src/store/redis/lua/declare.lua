@@ -1,4 +1,6 @@
 -- ARGV: now, then name, rate ('' for none) and retention (JSON) of each queue. Everybody looks again.
+-- A removal first: a process can start on a full server.
+call('HDEL', P .. 'gauges', '')
 for i = 2, #ARGV, 3 do
   local Q = P .. 'q:' .. ARGV[i]
   call('SADD', P .. 'queues', ARGV[i])

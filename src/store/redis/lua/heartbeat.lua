@@ -5,7 +5,7 @@ local W = P .. 'w:' .. worker
 -- A removal first: a worker must stay alive on a full server.
 call('HDEL', P .. 'gauges', '')
 -- One that has beaten before and is not known: the server lost it, and with it who holds what. It must begin anew.
-if call('ZSCORE', P .. 'ended', worker) or (ARGV[8] == '1' and not call('ZSCORE', P .. 'alive', worker)) then
+if call('ZSCORE', P .. 'ended', worker) or (ARGV[8] == '1' and call('EXISTS', W) == 0) then
   call('HINCRBY', P .. 'gauges', 'refusals', 1)
   return { 'dead' }
 end

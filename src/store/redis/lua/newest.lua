@@ -1,5 +1,5 @@
 -- ARGV: now, the number to go on below, how many are wanted, queue ('' for any), kind, tenant. Looks at one thousand of numbers, the
--- next lower one that holds jobs. Answers: the lowest number looked at (-1: nothing is below), how many jobs were there, then
+-- next lower one that holds jobs. Answers: the lowest number looked at (-1: nothing is below it), how many jobs were there, then
 -- the member of each that fits, newest first.
 local below, n, queue, kind, tenant = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local block = call('ZREVRANGEBYSCORE', P .. 'blocks', floor((below - 1) / 1000), '-inf', 'LIMIT', 0, 1)[1]
@@ -23,4 +23,7 @@ while top >= first and #reply - 2 < n do
   end
 end
 reply[1], reply[2] = top + 1, there
+if top < first and not call('ZREVRANGEBYSCORE', P .. 'blocks', tonumber(block) - 1, '-inf', 'LIMIT', 0, 1)[1] then
+  reply[1] = -1
+end
 return reply

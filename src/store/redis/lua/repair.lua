@@ -1,8 +1,7 @@
--- ARGV: now, crash limit. Looks at one block of a thousand jobs, the next after the last look at anybody's hands, and puts back
+-- ARGV: now. Looks at one block of a thousand jobs, the next after the last look at anybody's hands, and puts back
 -- what somebody has taken away by hand: a job's entry in its state's index, a running job's lease, a dead holder's name. A
 -- waiting job whose payload is gone can't ever run and is taken away. Answers: 'ok', how many jobs were put right, how many
 -- taken away, messages.
-local crash_limit = tonumber(ARGV[2])
 local last = call('HMGET', P .. 'gauges', 'repair_block', 'repair_at')
 -- However many processes ask, one look each half second; a clock that went back must not stop them.
 local since = now - tonumber(last[2] or 0)
@@ -26,15 +25,16 @@ local function lease_again(member, h)
   local holder = holder_of(h)
   local living = call('ZSCORE', P .. 'alive', holder)
   if missing(P .. 'lease:' .. holder, member) then
-    if living then
-      zput(P .. 'lease:' .. holder, deadline_of(h), member)
-    else
-      take_back(member, h, 'its lease was lost', crash_limit)
-    end
+    -- Of a dead holder too: rescue takes it from there, as it takes everything.
+    zput(P .. 'lease:' .. holder, deadline_of(h), member)
+    if not living and call('ZSCORE', P .. 'ended', holder) then call('SADD', P .. 'bereft', holder) end
   elseif not living and call('SISMEMBER', P .. 'bereft', holder) == 0 then
-    -- Nobody knows its holder: rescue takes all that it held.
-    call('SADD', P .. 'bereft', holder)
-    repaired = repaired + 1
+    -- Nobody knows its holder. Silent for less than its lease it may still beat; after that rescue takes all that it held.
+    local said = call('HMGET', P .. 'w:' .. holder, 'last_beat', 'lease')
+    if (tonumber(said[1]) or 0) + (tonumber(said[2]) or 0) < now then
+      call('SADD', P .. 'bereft', holder)
+      repaired = repaired + 1
+    end
   end
 end
 

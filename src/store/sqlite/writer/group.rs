@@ -16,6 +16,9 @@ use crate::store::{Claimed, StoreError};
 
 /// Operations in one transaction.
 const GROUP_MAX: usize = 256;
+/// A worker whose attempts are being settled claims the next ones within this, if there is a claim to come: less than a commit
+/// costs, and it spares one.
+const CLAIM_FOLLOWS: Duration = Duration::from_micros(100);
 /// How often parked claims look for what other processes wrote.
 const OUTSIDE_CHECK: Duration = Duration::from_millis(100);
 
@@ -56,17 +59,28 @@ impl Writing<'_> {
     pub(super) fn run(&mut self, receiver: &Receiver<Message>) {
         loop {
             let Some(first) = self.next(receiver) else { return };
-            let (mut operations, mut stop) = (Vec::new(), false);
+            let (mut operations, mut stop, mut claim_follows, mut claimed) = (Vec::new(), false, false, false);
             let mut message = first;
             while let Some(next) = message.take() {
                 match next {
                     Message::Operation(operation) => operations.push(operation),
                     Message::First(operation) => operations.insert(0, operation),
-                    Message::Claim(claim) => self.parked.push(claim),
+                    Message::Settlements(operation) => {
+                        operations.push(operation);
+                        claim_follows = true;
+                    }
+                    Message::Claim(claim) => {
+                        self.parked.push(claim);
+                        claimed = true;
+                    }
                     Message::Stop => stop = true,
                 }
                 if operations.len() < GROUP_MAX {
                     message = receiver.try_recv().ok();
+                }
+                if message.is_none() && claim_follows && !claimed && !stop {
+                    claim_follows = false;
+                    message = receiver.recv_timeout(CLAIM_FOLLOWS).ok();
                 }
             }
             self.round(operations);
