@@ -27,9 +27,10 @@ results="$out/results.jsonl"
 
 # A number of jobs, or a tenth of it.
 n() { if [ -n "$quick" ]; then echo $(($1 / 10)); else echo "$1"; fi; }
+failed=()
 run() {
     echo "bench.sh: ${SECONDS}s: $*" >&2
-    "$bench" "$@" --json | tee -a "$results.part" >&2
+    "$bench" "$@" --json | tee -a "$results.part" >&2 || failed+=("$*")
 }
 
 if [ -z "$report_only" ]; then
@@ -49,6 +50,12 @@ if [ -z "$report_only" ]; then
     run backlog --store sqlite --jobs "$(n 10000000)"
     run apalis-findings
     mv "$results.part" "$results"
+fi
+# What did not work is no result, and a page without it would look whole.
+if [ "${#failed[@]}" -gt 0 ]; then
+    printf 'bench.sh: failed: %s\n' "${failed[@]}" >&2
+    echo "bench.sh: the page was not written; add these runs' lines to $results and use --report-only" >&2
+    exit 1
 fi
 
 if [ -n "$quick" ]; then

@@ -21,13 +21,15 @@ use crate::machine;
 use crate::measurement::Measurement;
 use crate::payload::{Noop, Stage};
 use crate::place::{Facts, Place};
-use crate::rig::{BATCH, CONCURRENCY};
+use crate::rig::CONCURRENCY;
 use crate::scenario::rate;
 
 /// Its name in the results.
 pub const NAME: &str = "apalis-redis";
 /// A fetch beyond this many waiting jobs fails: see `apalis-findings`.
 const FETCH_MAX: u64 = 7_000;
+/// Jobs in one push: its connection gives a call half a second, which a thousand can exceed on a busy machine.
+const PUSH: u64 = 200;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Its storage.
@@ -47,8 +49,8 @@ pub async fn storage(place: &Place) -> anyhow::Result<Storage> {
 /// # Errors
 /// When it does not take them.
 pub async fn fill(storage: &mut Storage, jobs: u64) -> anyhow::Result<()> {
-    for from in (0..jobs).step_by(usize::try_from(BATCH)?) {
-        let batch = (from..(from + BATCH).min(jobs)).map(Noop::new).collect();
+    for from in (0..jobs).step_by(usize::try_from(PUSH)?) {
+        let batch = (from..(from + PUSH).min(jobs)).map(Noop::new).collect();
         storage.push_bulk(batch).await.map_err(|e| anyhow!("apalis-redis push: {e:?}"))?;
     }
     Ok(())
@@ -139,6 +141,7 @@ pub async fn backlog(place: &Place, jobs: u64, calls: usize) -> anyhow::Result<V
     let facts = place.facts().await?;
     let mut fill = line(&facts, "fill", jobs);
     fill.per_second = Some(rate(jobs, filled));
+    fill.batch = Some(PUSH);
     #[expect(clippy::cast_precision_loss, reason = "a weight is shown to the byte")]
     let weight = bytes as f64 / jobs as f64;
     fill.bytes_per_job = Some(weight);

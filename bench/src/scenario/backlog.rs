@@ -56,7 +56,7 @@ impl Backlog {
             self.common.out().print(&line)?;
         }
         place.clear().await?;
-        if place_is_for_the_baseline(&self) {
+        if self.common.is_redis() && !self.alone {
             let place = self.common.place().await?;
             for line in apalis::backlog(&place, jobs, self.calls.max(1)).await? {
                 self.common.out().print(&line)?;
@@ -65,10 +65,6 @@ impl Backlog {
         }
         Ok(())
     }
-}
-
-fn place_is_for_the_baseline(asked: &Backlog) -> bool {
-    asked.common.is_redis() && !asked.alone
 }
 
 async fn ours(place: &Place, jobs: u64, calls: usize) -> anyhow::Result<Vec<Measurement>> {

@@ -14,6 +14,7 @@ use crate::latency::Latencies;
 use crate::machine;
 use crate::measurement::Measurement;
 use crate::payload::Noop;
+use crate::profile::Profile;
 use crate::rig::{BATCH, Rig};
 
 /// Enqueues in batches of 1,000 by one caller; latencies are those of a whole batch
@@ -24,6 +25,9 @@ pub struct Bulk {
     /// Repeats it, each time on an empty store
     #[arg(long, default_value_t = 1)]
     rounds: u32,
+    /// Says on standard error where it spent its time; resets the server's counters
+    #[arg(long)]
+    profile: bool,
 }
 
 /// Enqueues one job a call by 32 callers at once
@@ -55,6 +59,7 @@ impl Bulk {
         machine::reset_peak();
         let start = machine::resident();
         let mut waits = Latencies::new()?;
+        let profile = if self.profile { Some(Profile::begin(&place).await?) } else { None };
         let begun = Instant::now();
         for from in (0..jobs).step_by(usize::try_from(BATCH)?) {
             let batch = Instant::now();
@@ -62,6 +67,9 @@ impl Bulk {
             waits.record(batch.elapsed());
         }
         let took = begun.elapsed();
+        if let Some(profile) = profile {
+            eprint!("{}", profile.end(&place, jobs).await?);
+        }
         let mut line =
             Measurement::new("enqueue-bulk", OURS, &place.facts().await?, jobs).latencies(&waits).memory(start);
         rig.drain_and_count(jobs).await?;

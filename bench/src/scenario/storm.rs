@@ -37,7 +37,7 @@ impl Storm {
     /// When the store fails, a job is lost, or runs before its time.
     pub async fn run(self) -> anyhow::Result<()> {
         let jobs = self.common.jobs(100_000);
-        let lead = Duration::from_secs(self.lead.unwrap_or(2 + jobs / 15_000));
+        let lead = Duration::from_secs(self.lead.unwrap_or(3 + jobs / 6_000));
         let place = self.common.place().await?;
         let rig = Rig::open(place.url()).await?;
         let stage = Stage::timing(jobs);
