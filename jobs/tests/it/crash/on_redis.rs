@@ -138,7 +138,7 @@ async fn check_tries_the_server_and_shows_what_it_promises_but_no_password() {
     let (code, settings, store) = check(("TIDEMILL_DURABILITY", "everysec"));
     assert_eq!((code, &settings["durability"]), (Some(0), &"everysec".into()), "{store}");
     assert!(settings["queue_url"].as_str().unwrap().starts_with("redis://127.0.0.1:"), "{settings}");
-    let promise = "survives a crash of the server; a crash of its machine may take about the last second";
+    let promise = "survives a restart; a crash of the server or its machine may take about the last second";
     assert!(store["ok"] == true && store["says"].as_str().unwrap().contains(promise), "{store}");
     let (code, _, store) = check(("TIDEMILL_DURABILITY", "fsync"));
     assert!(code == Some(5) && store["says"].as_str().unwrap().contains("set appendfsync to always"), "{store}");
