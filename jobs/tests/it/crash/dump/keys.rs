@@ -50,18 +50,18 @@ fn job(head: &[u8]) -> Job {
         i64::from_le_bytes(number)
     };
     let time = |from| Some(number(from, 6)).filter(|at| *at > 0);
-    let holder = &head[29..45];
+    let holder = &head[15..31];
     Job {
         id: hex::encode(&head[66..82]),
         queue: String::from_utf8(head[82..].to_vec()).unwrap(),
         kind: String::new(),
         state: word(head[0]).to_owned(),
-        attempt: number(3, 4),
-        crashes: number(46, 2),
-        epoch: number(7, 4),
+        attempt: number(35, 4),
+        crashes: number(58, 2),
+        epoch: number(31, 4),
         holder: holder.iter().any(|byte| *byte != 0).then(|| hex::encode(holder)),
-        started_at: time(11),
-        finished_at: time(17),
+        started_at: time(39),
+        finished_at: time(3),
         about: String::new(),
     }
 }
