@@ -135,6 +135,9 @@ impl Writing<'_> {
                 }
             }
             Err(e) => {
+                if matches!(e, StoreError::Full { .. }) {
+                    self.make_room();
+                }
                 // A queue that was declared in the failed transaction is not there.
                 self.queues = QueueNames::default();
                 for operation in operations {
@@ -143,6 +146,15 @@ impl Writing<'_> {
             }
         }
         self.expire_parked();
+    }
+
+    /// On a full disk the write-ahead log can't grow to the size at which SQLite would move it into the file and begin it
+    /// anew: it would stay full for ever, though space came back. So that is tried here.
+    fn make_room(&self) {
+        let moved = self
+            .conn
+            .query_row("pragma wal_checkpoint(passive)", [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
+        tracing::debug!(?moved, "the disk is full; tried to begin the write-ahead log anew");
     }
 
     /// One transaction: the operations, then the claims that can be served now.
