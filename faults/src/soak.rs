@@ -133,7 +133,14 @@ fn one(program: &Path, scenario: Scenario, store: StoreKind, seed: u64, dir: &Pa
     }
     let text = std::fs::read_to_string(dir.join("report.json")).with_context(|| {
         let said = std::fs::read_to_string(&errors).unwrap_or_default();
-        format!("the run has left no report: {}", said.lines().take(5).collect::<Vec<_>>().join(" / "))
+        format!(
+            "the run has left no report: {}",
+            said.lines()
+                .take_while(|line| !line.starts_with("Stack backtrace"))
+                .take(5)
+                .collect::<Vec<_>>()
+                .join(" / ")
+        )
     })?;
     Ok(serde_json::from_str(&text)?)
 }
