@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tidemill::clock::{Clock, Entropy};
-use tidemill::store::{ScheduleChange, Store, StoreRules};
+use tidemill::store::{ListQuery, ScheduleChange, Store, StoreError, StoreRules};
 
 use super::Setting;
 use crate::act::SCHEDULE;
@@ -328,6 +328,10 @@ impl Cluster {
             }
             if let Ok(counts) = store.counts().await {
                 left = counts.queues.iter().map(|queue| queue.scheduled + queue.ready + queue.running).sum();
+                // Where keys were deleted the counters can be short of jobs that repair has yet to find.
+                if left == 0 {
+                    left = unfinished(&*store).await.unwrap_or(u64::MAX);
+                }
             }
         }
         self.log.write(What::Drained { complete: left == 0, left });
@@ -382,5 +386,19 @@ fn cause(status: ExitStatus) -> String {
         (None, Some(9)) => "any".into(),
         (None, Some(6)) => "abort".into(),
         (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+    }
+}
+
+/// Jobs that a full list shows and that have not ended.
+async fn unfinished(store: &dyn Store) -> Result<u64, StoreError> {
+    let mut query = ListQuery { limit: 200, ..ListQuery::default() };
+    let mut left = 0;
+    loop {
+        let page = store.list(query.clone()).await?;
+        left += page.jobs.iter().map(|job| u64::from(!job.state.is_finished())).sum::<u64>();
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => return Ok(left),
+        }
     }
 }
