@@ -139,7 +139,7 @@ impl Worker {
             store: Arc::clone(self.queue.store()),
             queue: name.clone(),
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
-            at_once: backend::at_once(&**self.queue.store(), places),
+            at_once: backend::at_once(self.queue.store().works_apart(), places),
             life: self.life.clone(),
             pulse: Arc::clone(&pulse),
         };

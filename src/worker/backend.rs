@@ -61,9 +61,9 @@ impl QueueBackend {
     }
 }
 
-/// How many of a pool's places one claim fills.
-pub(super) fn at_once(store: &dyn Store, places: usize) -> usize {
-    let share = if store.works_apart() { places.div_ceil(2) } else { places };
+/// How many of a pool's places one claim fills, from a store that works apart or within this process.
+pub(super) fn at_once(apart: bool, places: usize) -> usize {
+    let share = if apart { places.div_ceil(2) } else { places };
     share.clamp(1, CLAIM_MAX)
 }
 
@@ -178,5 +178,16 @@ impl BackendConfig for QueueBackend {
 
     fn middleware(&mut self, _: &mut WorkerContext) -> Identity {
         Identity::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_works_apart_is_asked_for_half_of_the_places() {
+        assert_eq!((at_once(true, 200), at_once(true, 5), at_once(true, 1)), (100, 3, 1));
+        assert_eq!((at_once(false, 200), at_once(false, 1), at_once(false, 5_000)), (200, 1, CLAIM_MAX));
     }
 }

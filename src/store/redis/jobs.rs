@@ -11,11 +11,11 @@ use tokio::sync::Mutex as Turn;
 use super::RedisStore;
 use super::failure::misread;
 use super::link::{Access, Link, Parts};
-use super::wire::{self, member, put_settlement};
+use super::wire::{self, Head, member, put_settlement};
 use super::{script, told};
 use crate::clock::Timestamp;
 use crate::job::{DeadReason, Incarnation, JobId, QueueName};
-use crate::store::{Claimed, Enqueued, NewJob, Settled, Settlement, StoreError, Verdict};
+use crate::store::{Claimed, Enqueued, Lease, NewJob, Settled, Settlement, StoreError, Verdict};
 
 /// A waiting claim asks again after this at the latest, should a message have been lost.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -172,6 +172,19 @@ impl Drop for Awaited<'_> {
     }
 }
 
+/// Ends claimed jobs that can't be read: asked for again they would stand in their queue's way for ever.
+async fn bury(link: &Link, worker: Incarnation, unreadable: Vec<(i64, Vec<u8>, StoreError)>) -> Result<(), StoreError> {
+    let mut batch = Vec::new();
+    for (slot, head, error) in unreadable {
+        tracing::error!(slot, %error, "a job can't be read");
+        // Without a head nobody knows its lease; its deadline takes it.
+        let Ok(head) = Head::read(&head) else { continue };
+        let verdict = Verdict::Dead { reason: DeadReason::BadPayload, error: error.to_string() };
+        batch.push(Settlement { lease: Lease::new(head.id, head.epoch, worker, slot), verdict });
+    }
+    settle(link, &batch).await.map(drop)
+}
+
 async fn give_back(link: &Link, orphans: Vec<Claimed>) {
     let batch: Vec<_> =
         orphans.into_iter().map(|job| Settlement { lease: job.lease, verdict: Verdict::Release }).collect();
@@ -215,11 +228,15 @@ impl Request {
         }
         let now = Timestamp::from_ms(parts.number()?);
         let limited = parts.number()?;
-        let mut jobs = Vec::new();
+        let (mut jobs, mut unreadable) = (Vec::new(), Vec::new());
         while !parts.is_over() {
             let (slot, head, body) = (wire::slot(&parts.bytes()?)?, parts.bytes()?, parts.bytes()?);
-            jobs.push(wire::claimed(slot, &head, &body, self.worker, now)?);
+            match wire::claimed(slot, &head, &body, self.worker, now) {
+                Ok(job) => jobs.push(job),
+                Err(error) => unreadable.push((slot, head, error)),
+            }
         }
+        bury(link, self.worker, unreadable).await?;
         // Asked for again by a pool that has fewer places now.
         let surplus = jobs.split_off(jobs.len().min(usize::try_from(self.n).unwrap_or(usize::MAX)));
         if !surplus.is_empty() {

@@ -12,7 +12,7 @@ use crate::store::{Pruned, StoreError};
 
 /// Jobs that one call of the sweep looks at, about.
 const SLICE: u32 = 500;
-/// Calls of the sweep in one round: 10,000 jobs a minute at the upkeep's pace, some 20 ms of the server's time.
+/// Calls of the sweep in one round: 10,000 jobs a minute at the upkeep's pace.
 const SLICES: u32 = 20;
 
 impl RedisStore {

@@ -109,6 +109,7 @@ impl Writer {
                     parked: Vec::new(),
                     healthy_since: Timestamp::from_ms(i64::MIN),
                     failing: false,
+                    full: false,
                     fatal: None,
                 };
                 writing.run(&receiver);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidemill::job::{JobId, JobState};
-use tidemill::store::{Enqueued, ListQuery, Settled, Store};
+use tidemill::store::{Enqueued, ListQuery, Settled, Store, StoreError};
 use tidemill_testkit::RedisServer;
 
 use super::{Site, audit, claim, counted, put};
@@ -257,4 +257,36 @@ async fn whatever_single_key_is_deleted_nothing_breaks() {
         site.clock.advance(LEASE * 2);
         store.rescue(1_000).await.expect(&name);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_whose_record_can_not_be_read_is_dead_and_its_neighbour_runs() {
+    let stage = Stage::new().await;
+    let worker = stage.site.worker(&stage.store).await;
+    let ids = put(&stage.store, stage.site.jobs(2)).await;
+    // As a newer Tidemill might write it.
+    let first = stage.server.command::<Vec<String>>(&["HKEYS", "{tidemill}:body"]).into_iter().min().expect("two jobs");
+    let _: i64 = stage.server.command(&["HSET", "{tidemill}:body", &first, "\0\0\x7f"]);
+    let claimed = claim(&stage.store, worker, 2).await.expect("claim");
+    assert_eq!(claimed.iter().map(|one| one.lease.token().job).collect::<Vec<_>>(), ids[1..]);
+    assert_eq!(counted(&stage.store, JobState::Dead).await, 1);
+    assert_eq!(counted(&stage.store, JobState::Running).await, 1);
+    assert_eq!(counted(&stage.store, JobState::Ready).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lost_everything_is_told_again_and_its_workers_begin_anew() {
+    let stage = Stage::new().await;
+    let worker = stage.site.worker(&stage.store).await;
+    put(&stage.store, stage.site.jobs(3)).await;
+    let held = claim(&stage.store, worker, 1).await.expect("claim").pop().expect("a job");
+    let _: String = stage.server.command(&["FLUSHALL"]);
+    let new = put(&stage.store, stage.site.jobs(2)).await;
+    assert!(matches!(claim(&stage.store, worker, 9).await, Err(StoreError::DeadIncarnation(_))));
+    assert!(matches!(stage.site.beat(&stage.store, worker, LEASE).await, Err(StoreError::DeadIncarnation(_))));
+    let settled = stage.store.settle(batch(held, complete())).await.expect("settle");
+    assert_eq!(settled, [Settled::LeaseLost]);
+    let reborn = stage.site.worker(&stage.store).await;
+    let claimed = claim(&stage.store, reborn, 9).await.expect("claim");
+    assert_eq!(claimed.iter().map(|one| one.lease.token().job).collect::<Vec<_>>(), new);
 }

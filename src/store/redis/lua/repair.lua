@@ -1,5 +1,5 @@
--- ARGV: now. Looks at one block of a thousand jobs, the next after the last look at anybody's hands, and puts back
--- what somebody has taken away by hand: a job's entry in its state's index, a running job's lease, a dead holder's name. A
+-- ARGV: now. Looks at one block of a thousand jobs, the next after the one that was looked at last, and puts back what
+-- somebody has taken away by hand: a job's entry in its state's index, a running job's lease, a dead holder's name. A
 -- waiting job whose payload is gone can't ever run and is taken away. Answers: 'ok', how many jobs were put right, how many
 -- taken away, messages.
 local last = call('HMGET', P .. 'gauges', 'repair_block', 'repair_at')

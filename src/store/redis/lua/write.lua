@@ -1,6 +1,6 @@
 -- What a script is about to write. Gathered first and written at the end in few commands, so that everything is
 -- checked before the first write: Redis takes nothing back.
-local heads, zadds, zrems, counted, doomed = {}, {}, {}, {}, {}
+local heads, zadds, zrems, counted = {}, {}, {}, {}
 local messages = {}
 local keys, keys_changed, keys_ending = {}, {}, {}
 local fails = {}

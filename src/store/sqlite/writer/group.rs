@@ -52,6 +52,8 @@ pub(super) struct Writing<'a> {
     pub(super) parked: Vec<Parked>,
     pub(super) healthy_since: Timestamp,
     pub(super) failing: bool,
+    /// The last transaction found no room.
+    pub(super) full: bool,
     pub(super) fatal: Option<StoreError>,
 }
 
@@ -119,7 +121,11 @@ impl Writing<'_> {
             self.expire_parked();
             return;
         }
+        if std::mem::take(&mut self.full) {
+            self.make_room();
+        }
         let outcome = self.transact(&mut operations);
+        self.full = matches!(outcome, Err(StoreError::Full { .. }));
         self.note_health(outcome.as_ref().err());
         match outcome {
             Ok((answers, served, effects)) => {
@@ -135,9 +141,6 @@ impl Writing<'_> {
                 }
             }
             Err(e) => {
-                if matches!(e, StoreError::Full { .. }) {
-                    self.make_room();
-                }
                 // A queue that was declared in the failed transaction is not there.
                 self.queues = QueueNames::default();
                 for operation in operations {
@@ -149,12 +152,12 @@ impl Writing<'_> {
     }
 
     /// On a full disk the write-ahead log can't grow to the size at which SQLite would move it into the file and begin it
-    /// anew: it would stay full for ever, though space came back. So that is tried here.
+    /// anew. So that is tried here, before the next write: space that came back must not be eaten by the log again.
     fn make_room(&self) {
         let moved = self
             .conn
             .query_row("pragma wal_checkpoint(passive)", [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
-        tracing::debug!(?moved, "the disk is full; tried to begin the write-ahead log anew");
+        tracing::debug!(?moved, "the disk was full; tried to begin the write-ahead log anew");
     }
 
     /// One transaction: the operations, then the claims that can be served now.
