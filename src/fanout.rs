@@ -15,6 +15,7 @@ use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::fanout::{FanoutConfig, InvalidFanoutConfig};
 use crate::data::Database;
 use crate::outbound;
+use crate::sealing::{SealError, Sealer};
 use crate::worker::{Registry, RegistryError};
 
 mod address;
@@ -30,6 +31,7 @@ mod page;
 mod pattern;
 mod post;
 mod prune;
+mod reseal;
 mod signature;
 
 pub use address::is_public;
@@ -41,7 +43,8 @@ pub use guard::{Guard, UrlRefused};
 pub use page::{InvalidCursor, Page, PageRequest};
 pub use pattern::{InvalidPattern, Pattern};
 pub use prune::prune;
-pub use signature::{InvalidSecret, Secret, sign};
+pub use reseal::{Reseal, check_keys, is_sealed, reseal};
+pub use signature::{InvalidScheme, InvalidSecret, Scheme, Secret, sign};
 
 /// What fan-out shares: the database, the guarded client, the rules.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ pub struct FanoutState {
     client: reqwest::Client,
     guard: Arc<Guard>,
     config: FanoutConfig,
+    sealer: Option<Sealer>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -66,16 +70,23 @@ pub enum FanoutError {
 }
 
 impl FanoutState {
-    /// Sets it up; touches neither network nor tables.
+    /// Sets it up; touches neither network nor tables. `sealer` keeps the secrets of endpoints;
+    /// without one, whatever needs a secret is refused.
     ///
     /// # Errors
     /// When the configuration is out of range, or the certificate store can't be read.
-    pub fn new(db: Database, config: FanoutConfig, clock: Clock, entropy: Entropy) -> Result<Self, FanoutError> {
+    pub fn new(
+        db: Database,
+        config: FanoutConfig,
+        sealer: impl Into<Option<Sealer>>,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Result<Self, FanoutError> {
         config.check()?;
         let guard = Arc::new(Guard::new(&config));
         let resolver = guard::VettingResolver(Arc::clone(&guard));
         let client = outbound::client_to_strangers(config.timeout(), Arc::new(resolver))?;
-        Ok(Self { db, client, guard, config, clock, entropy })
+        Ok(Self { db, client, guard, config, sealer: sealer.into(), clock, entropy })
     }
 
     /// The database behind it.
@@ -86,6 +97,10 @@ impl FanoutState {
     /// Its rules.
     pub fn config(&self) -> &FanoutConfig {
         &self.config
+    }
+
+    fn sealer(&self) -> Result<&Sealer, SealError> {
+        self.sealer.as_ref().ok_or(SealError::NoKey)
     }
 
     /// A new id that sorts after older ones.

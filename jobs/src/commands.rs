@@ -8,6 +8,7 @@ mod migrate;
 mod queues;
 mod sandbox;
 mod schedules;
+mod secrets;
 mod serve;
 
 pub use check::{Check, Connection, Setting};
@@ -18,4 +19,5 @@ pub use migrate::Migrate;
 pub use queues::Queues;
 pub use sandbox::Sandbox;
 pub use schedules::Schedules;
+pub use secrets::Secrets;
 pub use serve::Serve;

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, variable};
 use tidemill_jobs::cli::{Failure, conclude};
-use tidemill_jobs::commands::{Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Serve};
+use tidemill_jobs::commands::{Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Secrets, Serve};
 use tidemill_jobs::wiring::{Wiring, open_database};
 use tidemill_jobs::{inspection, serve};
 
@@ -45,6 +45,7 @@ enum AtDesk {
     Queues(Queues),
     Schedules(Schedules),
     Keys(Keys),
+    Secrets(Secrets),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +91,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 AtDesk::Queues(queues) => queues.run(&desk, now, &mut out).await,
                 AtDesk::Schedules(schedules) => schedules.run(&desk, now, &mut out).await,
                 AtDesk::Keys(keys) => keys.run(&desk, now, &mut out).await,
+                AtDesk::Secrets(secrets) => secrets.run(&desk, &config.data_dir, &variable, now, &mut out).await,
             }
         }
     }

@@ -7,6 +7,7 @@ mod jobs;
 mod keys;
 mod queues;
 mod schedules;
+mod secrets;
 mod webhooks;
 mod workers;
 

@@ -11,6 +11,7 @@ mod probes;
 mod queues;
 pub(super) mod routes;
 mod schedules;
+mod secrets;
 mod webhooks;
 mod workers;
 

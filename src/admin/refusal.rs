@@ -122,7 +122,7 @@ fn sort_of_endpoint(error: &EndpointError) -> Sort {
         EndpointError::NoSuchEndpoint(_) => Sort::NotFound,
         EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Sort::Conflict,
         EndpointError::Data(_) => Sort::Unavailable,
-        EndpointError::Corrupt { .. } => Sort::Broken,
+        EndpointError::Corrupt { .. } | EndpointError::Sealed { .. } => Sort::Broken,
     }
 }
 
@@ -210,7 +210,7 @@ impl From<EndpointError> for Problem {
             EndpointError::NoSuchEndpoint(_) => Self::not_found(error.to_string()),
             EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Self::conflict(error.to_string()),
             EndpointError::Data(error) => unanswered(error),
-            EndpointError::Corrupt { .. } => Self::unexpected(&error),
+            EndpointError::Corrupt { .. } | EndpointError::Sealed { .. } => Self::unexpected(&error),
         }
     }
 }
@@ -230,7 +230,7 @@ fn blamed(field: &'static str, error: &impl std::fmt::Display) -> Problem {
     let allowed = match field {
         "url" => "an https URL that leads to a public address",
         "event_types" => "patterns of words joined by dots, like `invoice.paid`, `invoice.*` or `*`",
-        "secret" => "`whsec_` and 24 to 64 bytes in base64",
+        "secret" => "`whsec_` and 24 to 64 bytes in base64, or `whsk_` and an Ed25519 key pair in base64",
         _ => "the `next` of a page of this list, or nothing to start",
     };
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field has a value that is not allowed")

@@ -127,7 +127,7 @@ async fn send(
     };
     let host = url.host_str().unwrap_or_default().to_owned();
     let now = state.clock.now();
-    let secrets = endpoints::live_secrets(&state.db, &job.endpoint, now).await?;
+    let secrets = endpoints::live_secrets(state, &job.endpoint, now).await?;
     if secrets.is_empty() {
         return Err(JobError::retry(anyhow!("endpoint {} has no signing secret", job.endpoint)));
     }

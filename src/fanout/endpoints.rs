@@ -3,7 +3,7 @@
 //! A secret is handed out where it is made ([`create`], [`rotate_secret`]) and never again. During a rotation the old
 //! secrets sign beside the new one until they run out; exactly one of an endpoint's secrets has no end.
 
-use super::{FanoutState, Page, PageRequest, Secret};
+use super::{FanoutState, Page, PageRequest, Scheme, Secret};
 use crate::data::{Database, Tx};
 use crate::{on_pool, on_tx};
 
@@ -17,9 +17,9 @@ pub(super) use error::{check_description, check_tenant, parse_patterns};
 use record::Row;
 pub(super) use record::to_json;
 pub use record::{Endpoint, EndpointState};
-pub use secrets::rotate_secret;
+pub use secrets::{Rotation, SecretOnFile, current_secret, rotate_secret, secrets};
+pub(super) use secrets::{SecretRow, live_secrets, replace_secret, seal, secret_columns};
 use secrets::{add_secret, own_or_new};
-pub(super) use secrets::{live_secrets, replace_secret};
 
 const MAX_REASON: usize = 200;
 
@@ -42,6 +42,8 @@ pub struct NewEndpoint {
     pub event_types: Vec<String>,
     /// A secret of one's own; without one it is made.
     pub secret: Option<String>,
+    /// The scheme of a secret that is made.
+    pub scheme: Scheme,
 }
 
 /// A new endpoint and, this once, its secret.
@@ -49,7 +51,7 @@ pub struct NewEndpoint {
 pub struct Created {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// To be shown once.
+    /// Its [`handed_out`](Secret::handed_out) is to be shown once.
     pub secret: Secret,
 }
 
@@ -72,7 +74,7 @@ pub async fn create(state: &FanoutState, new: NewEndpoint) -> Result<Created, En
     check_tenant(&new.tenant)?;
     check_description(&new.description)?;
     let patterns = parse_patterns(&new.event_types)?;
-    let secret = own_or_new(state, new.secret.as_deref())?;
+    let secret = own_or_new(state, new.secret.as_deref(), new.scheme)?;
     let url = state.guard.vet(&new.url).await?;
     let now = state.clock.now();
     let id = state.new_id("ep_", now);

@@ -7,5 +7,6 @@ mod hostile;
 mod pruning;
 mod receiver;
 mod registering;
+mod sealing;
 mod stage;
 mod working;

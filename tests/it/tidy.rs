@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the engine a module may use. Read from top to bottom: nobody uses what stands above.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     (
         "admin",
         &["clock", "data", "fanout", "job", "listener", "metrics", "problem", "queue", "schedule", "store", "worker"],
     ),
     ("ingress", &["clock", "config", "job", "listener", "metrics", "problem", "queue", "store"]),
-    ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "store", "worker"]),
+    ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "sealing", "store", "worker"]),
     ("schedule", &["clock", "config", "job", "metrics", "queue", "store"]),
     ("worker", &["clock", "job", "metrics", "queue", "store"]),
     ("upkeep", &["metrics", "store"]),
@@ -22,6 +22,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("config", &["clock", "job", "store"]),
     ("store", &["clock", "job"]),
     ("job", &["clock"]),
+    ("sealing", &["clock"]),
     ("clock", &[]),
     ("data", &[]),
     ("metrics", &[]),

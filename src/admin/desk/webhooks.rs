@@ -7,7 +7,7 @@ use super::{Desk, Ordered};
 use crate::admin::page::Paged;
 use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
 use crate::clock::Timestamp;
-use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint};
+use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint, Rotation};
 use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
 use crate::fanout::{Event, PageRequest, Secret};
 use crate::queue::EnqueueError;
@@ -151,9 +151,9 @@ impl Desk {
         &self,
         by: &May<impl AtLeast<Admin>>,
         id: &str,
-        own: Option<&str>,
+        rotation: Rotation,
     ) -> Result<Secret, Refusal> {
-        let act = async { Ok(endpoints::rotate_secret(&self.fanout, id, own).await?) };
+        let act = async { Ok(endpoints::rotate_secret(&self.fanout, id, rotation).await?) };
         let (subject, after) = (format!("endpoint:{}", clipped(id)), |_: &Secret| Value::from("rotated"));
         self.change(by.actor(), "endpoint.rotate", subject, None, after, act).await
     }
@@ -233,6 +233,6 @@ fn invalid(field: &'static str, value: impl Into<String>, allowed: &str) -> Refu
     Refusal::Invalid { field, value: value.into(), allowed: allowed.to_owned() }
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }

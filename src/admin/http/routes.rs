@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
-use super::{Operators, audit, jobs, keys, probes, queues, schedules, webhooks, workers};
+use super::{Operators, audit, jobs, keys, probes, queues, schedules, secrets, webhooks, workers};
 use crate::admin::{May, Rank, Role};
 
 /// One route, for those who list them.
@@ -71,7 +71,9 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Get, "/api/v1/endpoints/{id}", "One endpoint", webhooks::endpoint),
         keyed(Patch, "/api/v1/endpoints/{id}", "Change, enable or disable an endpoint", webhooks::change),
         keyed(Delete, "/api/v1/endpoints/{id}", "Forget an endpoint", webhooks::delete),
-        keyed(Post, "/api/v1/endpoints/{id}/rotate", "Give it a new secret, shown once", webhooks::rotate),
+        keyed(Post, "/api/v1/endpoints/{id}/rotate", "Give it a new secret, shown once", secrets::rotate),
+        keyed(Get, "/api/v1/endpoints/{id}/secrets", "Its secrets, without their texts", secrets::list),
+        keyed(Post, "/api/v1/endpoints/{id}/reveal", "Show its current secret again", secrets::reveal),
         keyed(Get, "/api/v1/messages", "Published messages, newest first", webhooks::messages),
         keyed(Get, "/api/v1/deliveries", "Deliveries, newest first", webhooks::deliveries),
         keyed(Get, "/api/v1/deliveries/{id}/attempts", "The POSTs of one delivery", webhooks::attempts),

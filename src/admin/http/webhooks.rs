@@ -10,11 +10,10 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::MaybeJson;
 use crate::admin::{Admin, Desk, EndpointPatch, Limit, May, MessageOnDesk, Operator, Paged, Viewer};
 use crate::fanout::endpoints::{Endpoint, NewEndpoint};
 use crate::fanout::history::{Delivery, DeliveryAttempt, DeliveryFilter, InvalidDeliveryState};
-use crate::fanout::{Event, PageRequest};
+use crate::fanout::{Event, PageRequest, Scheme};
 use crate::problem::{self, Path, Problem, Query};
 
 type Named = (State<Arc<Desk>>, Path<String>);
@@ -43,13 +42,8 @@ pub(super) struct EndpointOrder {
     event_types: Vec<String>,
     #[serde(default)]
     secret: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Rotation {
     #[serde(default)]
-    secret: Option<String>,
+    signature: Scheme,
 }
 
 #[derive(Debug, Deserialize)]
@@ -111,11 +105,11 @@ pub(super) async fn create(
     may: May<Admin>,
     (State(desk), problem::Json(order)): (State<Arc<Desk>>, problem::Json<EndpointOrder>),
 ) -> Result<impl IntoResponse, Problem> {
-    let EndpointOrder { url, tenant, description, event_types, secret } = order;
+    let EndpointOrder { url, tenant, description, event_types, secret, signature } = order;
     let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
-    let new = NewEndpoint { tenant, url, description, event_types, secret };
+    let new = NewEndpoint { tenant, url, description, event_types, secret, scheme: signature };
     let created = desk.create_endpoint(&may, new).await?;
-    let shown_once = json!({ "endpoint": created.endpoint, "secret": created.secret.reveal() });
+    let shown_once = json!({ "endpoint": created.endpoint, "secret": created.secret.handed_out() });
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(shown_once)))
 }
 
@@ -133,14 +127,6 @@ pub(super) async fn change(
 pub(super) async fn delete(may: May<Admin>, (State(desk), Path(id)): Named) -> Result<StatusCode, Problem> {
     desk.delete_endpoint(&may, &id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn rotate(
-    may: May<Admin>,
-    (State(desk), Path(id), MaybeJson(rotation)): (State<Arc<Desk>>, Path<String>, MaybeJson<Rotation>),
-) -> Result<impl IntoResponse, Problem> {
-    let secret = desk.rotate_endpoint_secret(&may, &id, rotation.secret.as_deref()).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "secret": secret.reveal() }))))
 }
 
 pub(super) async fn messages(

@@ -2,6 +2,7 @@
 
 use super::super::event::is_tenant;
 use super::super::{InvalidCursor, InvalidPattern, InvalidSecret, Pattern, UrlRefused};
+use crate::sealing::SealError;
 
 const MAX_PATTERNS: usize = 100;
 const MAX_DESCRIPTION: usize = 500;
@@ -44,6 +45,14 @@ pub enum EndpointError {
     /// Too many rotations within the overlap.
     #[error("endpoint `{0}` has {MAX_LIVE_SECRETS} live secrets, which is the limit; wait until the oldest runs out")]
     TooManySecrets(String),
+    /// A secret was not sealed or opened.
+    #[error("secret `{id}` can't be sealed or opened: {source}")]
+    Sealed {
+        /// Which one.
+        id: String,
+        /// Why.
+        source: SealError,
+    },
     /// The database did not take it.
     #[error("the database did not answer: {0}")]
     Data(#[from] sqlx::Error),

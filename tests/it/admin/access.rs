@@ -52,6 +52,8 @@ fn samples() -> BTreeMap<(&'static str, &'static str), (&'static str, Option<Val
         (("PATCH", "/api/v1/endpoints/{id}"), ("/api/v1/endpoints/ep_none", Some(json!({ "state": "enabled" })))),
         (("DELETE", "/api/v1/endpoints/{id}"), ("/api/v1/endpoints/ep_none", None)),
         (("POST", "/api/v1/endpoints/{id}/rotate"), ("/api/v1/endpoints/ep_none/rotate", None)),
+        (("GET", "/api/v1/endpoints/{id}/secrets"), ("/api/v1/endpoints/ep_none/secrets", None)),
+        (("POST", "/api/v1/endpoints/{id}/reveal"), ("/api/v1/endpoints/ep_none/reveal", None)),
         (("GET", "/api/v1/messages"), ("/api/v1/messages", None)),
         (("GET", "/api/v1/deliveries"), ("/api/v1/deliveries", None)),
         (("GET", "/api/v1/deliveries/{id}/attempts"), ("/api/v1/deliveries/dlv_none/attempts", None)),
