@@ -23,15 +23,20 @@ mod declare;
 mod deliver;
 pub mod endpoints;
 mod event;
+pub mod event_types;
 mod fan_out;
+mod filter;
 mod guard;
 pub mod history;
 mod ledger;
+mod number;
+pub mod operational;
 mod page;
 mod pattern;
 mod post;
 mod prune;
 mod reseal;
+mod schema;
 mod signature;
 
 pub use address::is_public;
@@ -39,11 +44,13 @@ pub use declare::{DeclareError, check_declared, declare};
 pub use deliver::{Deliver, Turn, deliver};
 pub use event::{Event, InvalidEvent};
 pub use fan_out::fan_out;
+pub use filter::{Filter, InvalidFilter};
 pub use guard::{Guard, UrlRefused};
 pub use page::{InvalidCursor, Page, PageRequest};
 pub use pattern::{InvalidPattern, Pattern};
 pub use prune::prune;
 pub use reseal::{Reseal, check_keys, is_sealed, reseal};
+pub use schema::Misfit;
 pub use signature::{InvalidScheme, InvalidSecret, Scheme, Secret, sign};
 
 /// What fan-out shares: the database, the guarded client, the rules.

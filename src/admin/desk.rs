@@ -3,6 +3,7 @@
 //! Each function wants a [`May`] as proof of the role it needs. Each change goes through one function that
 //! writes the audit log around it. The store is private to this module: there is no way around either.
 
+mod event_types;
 mod jobs;
 mod keys;
 mod queues;

@@ -5,6 +5,7 @@
 
 mod audit;
 mod body;
+mod event_types;
 mod jobs;
 mod keys;
 mod probes;

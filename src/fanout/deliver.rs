@@ -9,10 +9,10 @@ use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::endpoints::Stamp;
 use super::history::DeliveryState;
 use super::ledger::{self, Due, Next};
 use super::post::{Answer, ErrorClass, Outgoing, Posted, post};
-use super::signature::sign;
 use super::{FanoutState, endpoints};
 use crate::clock::Timestamp;
 use crate::job::{Done, JobError, JobKind, RetryPolicy, parse_retry_after};
@@ -90,6 +90,10 @@ pub async fn deliver(
     if due.state == DeliveryState::Succeeded.as_str() {
         return Ok(Done::with("it had been delivered before"));
     }
+    if let Some(reason) = &due.pause_reason {
+        // The delivery stays as it is; resuming the endpoint gives it a new job.
+        return Err(JobError::cancelled(format!("the endpoint is paused: {reason}")));
+    }
     let url = match wanted(&due) {
         Ok(url) => url,
         Err(why) => {
@@ -127,13 +131,11 @@ async fn send(
     };
     let host = url.host_str().unwrap_or_default().to_owned();
     let now = state.clock.now();
-    let secrets = endpoints::live_secrets(state, &job.endpoint, now).await?;
-    if secrets.is_empty() {
-        return Err(JobError::retry(anyhow!("endpoint {} has no signing secret", job.endpoint)));
-    }
+    let dress = endpoints::dress(state, &job.endpoint, now).await?;
     let timestamp_s = now.as_ms().div_euclid(1_000);
-    let signature = sign(&secrets, &job.message, timestamp_s, due.body.as_bytes());
-    let out = Outgoing { url, message: job.message.clone(), timestamp_s, signature, body: due.body.clone() };
+    let (event_type, body) = (&due.event_type, due.body.as_bytes());
+    let headers = dress.headers(Stamp { message: &job.message, event_type, timestamp_s, body });
+    let out = Outgoing { url, headers, body: due.body.clone() };
     Ok((host, post(&state.client, state.config.timeout(), stop, out).await))
 }
 

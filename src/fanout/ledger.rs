@@ -25,13 +25,16 @@ pub(super) struct Due {
     pub(super) url: Option<String>,
     /// Why it is disabled.
     pub(super) reason: Option<String>,
+    /// Why it is paused.
+    pub(super) pause_reason: Option<String>,
+    pub(super) event_type: String,
 }
 
 /// The delivery of a job; `None`: retention has taken it.
 pub(super) async fn load(state: &FanoutState, job: &Deliver) -> Result<Option<Due>, sqlx::Error> {
     on_pool!(state.db.read(), pool => {
         sqlx::query_as(
-            "select d.id, d.state, m.body, e.url, e.reason
+            "select d.id, d.state, m.body, m.event_type, e.url, e.reason, e.pause_reason
              from deliveries d join messages m on m.id = d.message_id left join endpoints e on e.id = d.endpoint_id
              where d.message_id = $1 and d.endpoint_id = $2",
         )

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -27,9 +27,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) url: Url,
-    pub(super) message: String,
-    pub(super) timestamp_s: i64,
-    pub(super) signature: String,
+    /// All of them, the signature's too.
+    pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
@@ -104,13 +103,7 @@ pub(super) async fn post(
 ) -> Posted {
     let started = Instant::now();
     let mut cut = pin!(cut(deadline, stop));
-    let request = client
-        .post(out.url)
-        .header(CONTENT_TYPE, "application/json")
-        .header("webhook-id", out.message)
-        .header("webhook-timestamp", out.timestamp_s.to_string())
-        .header("webhook-signature", out.signature)
-        .body(out.body);
+    let request = client.post(out.url).headers(out.headers).body(out.body);
     let nothing = |class, error| Posted {
         answer: Answer::Nothing { class, error },
         reply: String::new(),

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod bad_input;
+mod event_types;
 mod jobs;
 mod keys;
 mod probes;

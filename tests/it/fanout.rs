@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
 
 mod delivering;
+mod dressing;
 mod fanning;
+mod filtering;
 mod hostile;
 mod pruning;
 mod receiver;

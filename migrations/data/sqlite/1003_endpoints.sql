@@ -22,3 +22,21 @@ create index endpoint_secrets_by_endpoint on endpoint_secrets (endpoint_id);
 -- All but the newest secret of an endpoint run out.
 create unique index endpoint_secrets_current on endpoint_secrets (endpoint_id) where expires_at is null;
 create index endpoint_secrets_by_key on endpoint_secrets (key_id, id);
+
+-- A paused endpoint is an enabled one whose deliveries wait; a disabled one gets none.
+alter table endpoints add column filter text check (length(filter) between 1 and 1024);
+alter table endpoints add column headers text not null default '{}' check (json_valid(headers));
+alter table endpoints add column header_prefix text check (length(header_prefix) between 1 and 40);
+alter table endpoints add column metadata text not null default '{}' check (json_valid(metadata));
+alter table endpoints add column paused_at integer;
+alter table endpoints add column pause_reason text check ((pause_reason is null) = (paused_at is null));
+
+-- Types of events that publishers have declared; an event of such a type must fit its schema.
+create table event_types (
+    name         text primary key check (length(name) between 1 and 128),
+    description  text not null check (length(description) between 1 and 2000),
+    schema       text check (json_valid(schema)),
+    example      text check (json_valid(example)),
+    created_at   integer not null,
+    updated_at   integer not null
+) strict;

@@ -7,9 +7,9 @@ use super::{Desk, Ordered};
 use crate::admin::page::Paged;
 use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
 use crate::clock::Timestamp;
-use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint, Rotation};
+use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint, Rotation, Texts};
 use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
-use crate::fanout::{Event, PageRequest, Secret};
+use crate::fanout::{Event, PageRequest, Secret, event_types};
 use crate::queue::EnqueueError;
 
 /// What shall change of an endpoint: its fields, or its state with a reason, not both at once.
@@ -25,10 +25,22 @@ pub struct EndpointPatch {
     /// Other patterns.
     #[serde(default)]
     pub event_types: Option<Vec<String>>,
-    /// `enabled` or `disabled`.
+    /// Another payload filter; empty for none.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// Other static headers instead of all there were.
+    #[serde(default)]
+    pub headers: Option<Texts>,
+    /// Another prefix of the signature's headers; empty for none.
+    #[serde(default)]
+    pub header_prefix: Option<String>,
+    /// Other notes instead of all there were.
+    #[serde(default)]
+    pub metadata: Option<Texts>,
+    /// `enabled`, `paused` or `disabled`.
     #[serde(default)]
     pub state: Option<String>,
-    /// Why it is disabled.
+    /// Why it is disabled or paused.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -59,6 +71,7 @@ impl Desk {
     /// When a field is not allowed or the store did not take it.
     pub async fn publish(&self, by: &May<impl AtLeast<Operator>>, event: Event) -> Result<Ordered, Refusal> {
         event.check().map_err(|e| invalid(e.field, e.value, e.allowed))?;
+        event_types::check_published(self.fanout.db(), &event).await?;
         let subject = format!("event:{}/{}", event.tenant, event.id);
         let spec = event.into_spec().map_err(EnqueueError::from)?.by(&by.actor().enqueuer());
         self.enqueue(by.actor(), "event.publish", subject, spec).await
@@ -108,24 +121,29 @@ impl Desk {
         id: &str,
         patch: EndpointPatch,
     ) -> Result<Endpoint, Refusal> {
-        let fields = patch.url.is_some() || patch.description.is_some() || patch.event_types.is_some();
-        let reason = patch.reason.clone().unwrap_or_default();
-        let state = match (patch.state.as_deref(), fields) {
-            (Some(state @ ("enabled" | "disabled")), false) => Some(state == "enabled"),
-            (Some(state), true) => return Err(invalid("state", state, "alone or with `reason`; change fields apart")),
-            (Some(state), false) => return Err(invalid("state", clipped(state), "enabled, disabled")),
-            (None, _) if patch.reason.is_some() => return Err(invalid("reason", reason, "only with `state`")),
+        let EndpointPatch { url, description, event_types, filter, headers, header_prefix, metadata, state, reason } =
+            patch;
+        let change = EndpointChange { url, description, event_types, filter, headers, header_prefix, metadata };
+        let (fields, says_why) = (change != EndpointChange::default(), reason.is_some());
+        let reason = reason.unwrap_or_default();
+        let switch = match (state.as_deref(), fields) {
+            (Some("enabled"), false) => Some(Switch::On),
+            (Some("paused"), false) => Some(Switch::Wait),
+            (Some("disabled"), false) => Some(Switch::Off),
+            (Some(state), true) => {
+                return Err(invalid("state", clipped(state), "alone or with `reason`; change fields apart"));
+            }
+            (Some(state), false) => return Err(invalid("state", clipped(state), "enabled, paused, disabled")),
+            (None, _) if says_why => return Err(invalid("reason", reason, "only with `state`")),
             (None, _) => None,
         };
         let before = described(&endpoints::get(self.fanout.db(), id).await?);
         let act = async {
-            Ok(match state {
-                Some(true) => endpoints::enable(&self.fanout, id).await?,
-                Some(false) => endpoints::disable(&self.fanout, id, &reason).await?,
-                None => {
-                    let EndpointPatch { url, description, event_types, .. } = patch;
-                    endpoints::update(&self.fanout, id, EndpointChange { url, description, event_types }).await?
-                }
+            Ok(match switch {
+                Some(Switch::On) => endpoints::enable(&self.fanout, id).await?,
+                Some(Switch::Wait) => endpoints::pause(&self.fanout, id, &reason).await?,
+                Some(Switch::Off) => endpoints::disable(&self.fanout, id, &reason).await?,
+                None => endpoints::update(&self.fanout, id, change).await?,
             })
         };
         let subject = format!("endpoint:{}", clipped(id));
@@ -213,11 +231,21 @@ impl Desk {
     }
 }
 
-/// Whoever knows such a URL may often post to it: to viewers it ends with its host.
+/// Between what an endpoint may be switched.
+#[derive(Clone, Copy)]
+enum Switch {
+    On,
+    Wait,
+    Off,
+}
+
+/// Whoever knows such a URL may often post to it: to viewers it ends with its host. A static header may be a credential:
+/// they see the names.
 fn shown(mut endpoint: Endpoint, role: Role) -> Endpoint {
     if role < Role::Operator {
         let host_ends = url::Url::parse(&endpoint.url).map_or(0, |url| url[..url::Position::BeforePath].len());
         endpoint.url.truncate(host_ends);
+        endpoint.headers.values_mut().for_each(|value| "…".clone_into(value));
     }
     endpoint
 }
@@ -225,7 +253,9 @@ fn shown(mut endpoint: Endpoint, role: Role) -> Endpoint {
 fn described(endpoint: &Endpoint) -> Value {
     json!({
         "url": endpoint.url, "description": endpoint.description, "event_types": endpoint.event_types,
-        "state": endpoint.state, "reason": endpoint.reason,
+        "state": endpoint.state, "reason": endpoint.reason, "filter": endpoint.filter,
+        "headers": endpoint.headers.keys().collect::<Vec<_>>(), "header_prefix": endpoint.header_prefix,
+        "metadata": endpoint.metadata,
     })
 }
 

@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
-use super::{Operators, audit, jobs, keys, probes, queues, schedules, secrets, webhooks, workers};
+use super::{Operators, audit, event_types, jobs, keys, probes, queues, schedules, secrets, webhooks, workers};
 use crate::admin::{May, Rank, Role};
 
 /// One route, for those who list them.
@@ -66,6 +66,10 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Get, "/api/v1/workers", "The live workers", workers::list),
         keyed(Post, "/api/v1/workers/{id}/drain", "Let a worker take no more jobs", workers::drain),
         keyed(Post, "/api/v1/events", "Publish an event", webhooks::publish),
+        keyed(Get, "/api/v1/event-types", "All declared event types", event_types::list),
+        keyed(Get, "/api/v1/event-types/{name}", "One declared event type", event_types::show),
+        keyed(Put, "/api/v1/event-types/{name}", "Declare an event type", event_types::declare),
+        keyed(Delete, "/api/v1/event-types/{name}", "Forget an event type", event_types::delete),
         keyed(Get, "/api/v1/endpoints", "Endpoints for webhooks out, newest first", webhooks::endpoints),
         keyed(Post, "/api/v1/endpoints", "Register an endpoint; its secret is shown once", webhooks::create),
         keyed(Get, "/api/v1/endpoints/{id}", "One endpoint", webhooks::endpoint),

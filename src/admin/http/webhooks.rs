@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, Desk, EndpointPatch, Limit, May, MessageOnDesk, Operator, Paged, Viewer};
-use crate::fanout::endpoints::{Endpoint, NewEndpoint};
+use crate::fanout::endpoints::{Endpoint, NewEndpoint, Texts};
 use crate::fanout::history::{Delivery, DeliveryAttempt, DeliveryFilter, InvalidDeliveryState};
 use crate::fanout::{Event, PageRequest, Scheme};
 use crate::problem::{self, Path, Problem, Query};
@@ -44,6 +44,14 @@ pub(super) struct EndpointOrder {
     secret: Option<String>,
     #[serde(default)]
     signature: Scheme,
+    #[serde(default)]
+    filter: String,
+    #[serde(default)]
+    headers: Texts,
+    #[serde(default)]
+    header_prefix: Option<String>,
+    #[serde(default)]
+    metadata: Texts,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,12 +113,26 @@ pub(super) async fn create(
     may: May<Admin>,
     (State(desk), problem::Json(order)): (State<Arc<Desk>>, problem::Json<EndpointOrder>),
 ) -> Result<impl IntoResponse, Problem> {
-    let EndpointOrder { url, tenant, description, event_types, secret, signature } = order;
-    let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
-    let new = NewEndpoint { tenant, url, description, event_types, secret, scheme: signature };
-    let created = desk.create_endpoint(&may, new).await?;
+    let created = desk.create_endpoint(&may, order.into()).await?;
     let shown_once = json!({ "endpoint": created.endpoint, "secret": created.secret.handed_out() });
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(shown_once)))
+}
+
+impl From<EndpointOrder> for NewEndpoint {
+    fn from(order: EndpointOrder) -> Self {
+        Self {
+            tenant: order.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned()),
+            url: order.url,
+            description: order.description,
+            event_types: order.event_types,
+            secret: order.secret,
+            scheme: order.signature,
+            filter: order.filter,
+            headers: order.headers,
+            header_prefix: order.header_prefix,
+            metadata: order.metadata,
+        }
+    }
 }
 
 pub(super) async fn endpoint(may: May<Viewer>, (State(desk), Path(id)): Named) -> Result<Json<Endpoint>, Problem> {

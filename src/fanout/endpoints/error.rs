@@ -1,7 +1,7 @@
 //! What may be wrong with an endpoint, and the limits that say so.
 
 use super::super::event::is_tenant;
-use super::super::{InvalidCursor, InvalidPattern, InvalidSecret, Pattern, UrlRefused};
+use super::super::{InvalidCursor, InvalidFilter, InvalidPattern, InvalidSecret, Pattern, UrlRefused};
 use crate::sealing::SealError;
 
 const MAX_PATTERNS: usize = 100;
@@ -30,6 +30,9 @@ pub enum EndpointError {
     /// A pattern that is none.
     #[error("event_types: {0}")]
     Pattern(#[from] InvalidPattern),
+    /// A filter that is none.
+    #[error("filter: {0}")]
+    Filter(#[from] InvalidFilter),
     /// A secret that is none.
     #[error("secret: {0}")]
     Secret(#[from] InvalidSecret),

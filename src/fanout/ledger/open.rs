@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::super::endpoints::wanting;
 use super::super::fan_out::Batch;
 use super::super::history::DeliveryState;
-use super::super::{Event, FanoutState, Pattern};
+use super::super::{Event, FanoutState};
 use crate::clock::Timestamp;
 use crate::data::Tx;
 use crate::{on_pool, on_tx};
@@ -36,17 +37,14 @@ pub(in super::super) async fn open_batch(
     if fanned_at.is_some() {
         return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true });
     }
-    let page = enabled_endpoints(&mut tx, &event.tenant, after).await?;
-    let last = (page.len() == BATCH).then(|| page.last().map(|(id, _)| id.clone())).flatten();
+    let (page, last) = wanting(&mut tx, event, after, BATCH).await?;
     let mut pending = Vec::new();
-    for (endpoint, patterns) in page {
-        let patterns: Vec<Pattern> = serde_json::from_str(&patterns)?;
-        if !patterns.iter().any(|p| p.matches(&event.event_type)) {
-            continue;
-        }
+    for endpoint in page {
         let delivery = state.new_id("dlv_", now);
-        if open_delivery(&mut tx, &delivery, &message, &endpoint, &event.tenant, now).await? {
-            pending.push(endpoint);
+        let open = open_delivery(&mut tx, &delivery, &message, &endpoint.id, &event.tenant, now).await?;
+        // A paused endpoint's deliveries get their jobs when it is resumed.
+        if open && !endpoint.paused {
+            pending.push(endpoint.id);
         }
     }
     tx.commit().await?;
@@ -85,22 +83,8 @@ async fn keep_message(
     })
 }
 
-async fn enabled_endpoints(tx: &mut Tx, tenant: &str, after: &str) -> Result<Vec<(String, String)>, sqlx::Error> {
-    on_tx!(tx, conn => {
-        sqlx::query_as(
-            "select id, event_types from endpoints
-             where tenant = $1 and id > $2 and state = 'enabled' order by id limit $3",
-        )
-        .bind(tenant)
-        .bind(after)
-        .bind(BATCH as i64)
-        .fetch_all(conn)
-        .await
-    })
-}
-
 /// True when its job is still to be enqueued: it is new, or an earlier run died before its first attempt.
-async fn open_delivery(
+pub(in super::super) async fn open_delivery(
     tx: &mut Tx,
     id: &str,
     message: &str,

@@ -54,6 +54,13 @@ fn samples() -> BTreeMap<(&'static str, &'static str), (&'static str, Option<Val
         (("POST", "/api/v1/endpoints/{id}/rotate"), ("/api/v1/endpoints/ep_none/rotate", None)),
         (("GET", "/api/v1/endpoints/{id}/secrets"), ("/api/v1/endpoints/ep_none/secrets", None)),
         (("POST", "/api/v1/endpoints/{id}/reveal"), ("/api/v1/endpoints/ep_none/reveal", None)),
+        (("GET", "/api/v1/event-types"), ("/api/v1/event-types", None)),
+        (("GET", "/api/v1/event-types/{name}"), ("/api/v1/event-types/a.b", None)),
+        (
+            ("PUT", "/api/v1/event-types/{name}"),
+            ("/api/v1/event-types/a.c", Some(json!({ "description": "Something." }))),
+        ),
+        (("DELETE", "/api/v1/event-types/{name}"), ("/api/v1/event-types/a.b", None)),
         (("GET", "/api/v1/messages"), ("/api/v1/messages", None)),
         (("GET", "/api/v1/deliveries"), ("/api/v1/deliveries", None)),
         (("GET", "/api/v1/deliveries/{id}/attempts"), ("/api/v1/deliveries/dlv_none/attempts", None)),
