@@ -35,6 +35,7 @@ mod page;
 mod pattern;
 mod post;
 mod prune;
+pub mod recovery;
 mod reseal;
 mod schema;
 mod signature;
@@ -49,6 +50,7 @@ pub use guard::{Guard, UrlRefused};
 pub use page::{InvalidCursor, Page, PageRequest};
 pub use pattern::{InvalidPattern, Pattern};
 pub use prune::prune;
+pub use recovery::Recover;
 pub use reseal::{Reseal, check_keys, is_sealed, reseal};
 pub use schema::Misfit;
 pub use signature::{InvalidScheme, InvalidSecret, Scheme, Secret, sign};
@@ -116,11 +118,12 @@ impl FanoutState {
     }
 }
 
-/// Adds the handlers of `webhook.fanout` and `webhook.deliver`.
+/// Adds the handlers of `webhook.fanout`, `webhook.deliver` and `webhook.recover`.
 ///
 /// # Errors
 /// When one of them is registered already.
 pub fn register(registry: &mut Registry, state: Arc<FanoutState>) -> Result<(), RegistryError> {
     registry.register::<Event>(Arc::clone(&state))?;
+    registry.register::<Recover>(Arc::clone(&state))?;
     registry.register::<Deliver>(state)
 }

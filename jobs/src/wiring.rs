@@ -93,7 +93,8 @@ impl Wiring {
             tracing::info!(sealed, "sealed the secrets of endpoints that lay in plain text");
         }
         self.store.declare_queues(config.queues.settings()).await?;
-        Ok(fanout::declare(&self.fanout, lookup).await?)
+        fanout::declare(&self.fanout, lookup).await?;
+        Ok(fanout::recovery::go_on(&self.fanout, &self.queue).await?)
     }
 
     /// The operators' desk over these parts.

@@ -7,6 +7,7 @@ mod event_types;
 mod jobs;
 mod keys;
 mod queues;
+mod recoveries;
 mod schedules;
 mod secrets;
 mod webhooks;

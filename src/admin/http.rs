@@ -10,6 +10,7 @@ mod jobs;
 mod keys;
 mod probes;
 mod queues;
+mod recoveries;
 pub(super) mod routes;
 mod schedules;
 mod secrets;

@@ -9,6 +9,7 @@ use super::{KeyError, OrderError};
 use crate::fanout::endpoints::EndpointError;
 use crate::fanout::event_types::EventTypeError;
 use crate::fanout::history::HistoryError;
+use crate::fanout::recovery::RecoveryError;
 use crate::problem::Problem;
 use crate::queue::EnqueueError;
 use crate::schedule::ScheduleError;
@@ -49,6 +50,9 @@ pub enum Refusal {
     /// The event or its type is not one that may be published or declared.
     #[error(transparent)]
     EventType(#[from] EventTypeError),
+    /// Nothing is sent again.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// Messages, deliveries or attempts can't be listed.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -98,6 +102,7 @@ impl Refusal {
             Self::NotFired { .. } => Sort::Conflict,
             Self::Schedule(error) => sort_of_schedule(error),
             Self::Endpoint(error) => sort_of_endpoint(error),
+            Self::Recovery(error) => sort_of_recovery(error),
             Self::EventType(error) => sort_of_event_type(error),
             Self::History(HistoryError::Cursor(_)) => Sort::Invalid,
             Self::History(HistoryError::Data(_)) => Sort::Unavailable,
@@ -142,6 +147,18 @@ fn sort_of_event_type(error: &EventTypeError) -> Sort {
     }
 }
 
+fn sort_of_recovery(error: &RecoveryError) -> Sort {
+    match error {
+        RecoveryError::Endpoint(error) => sort_of_endpoint(error),
+        RecoveryError::NotEnabled(..) | RecoveryError::Over(..) => Sort::Conflict,
+        RecoveryError::NoSuchRecovery(_) | RecoveryError::NoSuchDelivery(_) => Sort::NotFound,
+        RecoveryError::Since(_) | RecoveryError::Cursor(_) | RecoveryError::Test(_) => Sort::Invalid,
+        RecoveryError::Enqueue(EnqueueError::Store(error)) => sort_of_store(error),
+        RecoveryError::Enqueue(_) => Sort::Broken,
+        RecoveryError::Data(_) => Sort::Unavailable,
+    }
+}
+
 fn sort_of_store(error: &StoreError) -> Sort {
     match error {
         StoreError::Unavailable { .. }
@@ -166,6 +183,7 @@ impl From<Refusal> for Problem {
             Refusal::Schedule(error) => error.into(),
             Refusal::Endpoint(error) => error.into(),
             Refusal::EventType(error) => error.into(),
+            Refusal::Recovery(error) => error.into(),
             Refusal::History(error) => error.into(),
             Refusal::Data(error) => unanswered(&error),
             Refusal::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
@@ -249,6 +267,21 @@ impl From<EventTypeError> for Problem {
     }
 }
 
+impl From<RecoveryError> for Problem {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Endpoint(error) => error.into(),
+            RecoveryError::Enqueue(error) => error.into(),
+            RecoveryError::Data(error) => unanswered(&error),
+            RecoveryError::Cursor(invalid) => blamed("cursor", &invalid),
+            RecoveryError::Since(at) => Self::invalid("since", at.to_string(), "a time that has passed"),
+            RecoveryError::Test(_) => blamed("event_type", &error),
+            RecoveryError::NotEnabled(..) | RecoveryError::Over(..) => Self::conflict(error.to_string()),
+            RecoveryError::NoSuchRecovery(_) | RecoveryError::NoSuchDelivery(_) => Self::not_found(error.to_string()),
+        }
+    }
+}
+
 impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         match &error {
@@ -267,7 +300,7 @@ fn blamed(field: &'static str, error: &impl std::fmt::Display) -> Problem {
         "filter" => "an expression like `amount_minor >= 10000 and currency == \"EUR\"`",
         "schema" => "a JSON Schema of the keywords in docs/api.md",
         "example" | "payload" => "what the schema of its type describes",
-        "event_type" => "a name that this service does not publish itself",
+        "event_type" => "a type that may be published, and for a test one that was declared with an example",
         "secret" => "`whsec_` and 24 to 64 bytes in base64, or `whsk_` and an Ed25519 key pair in base64",
         _ => "the `next` of a page of this list, or nothing to start",
     };

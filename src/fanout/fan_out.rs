@@ -74,7 +74,13 @@ pub async fn fan_out(
     }
 }
 
-fn delivery(state: &FanoutState, message: &str, endpoint: &str, tenant: &str) -> Result<JobSpec, PayloadError> {
+/// The job that brings one message to one endpoint.
+pub(super) fn delivery(
+    state: &FanoutState,
+    message: &str,
+    endpoint: &str,
+    tenant: &str,
+) -> Result<JobSpec, PayloadError> {
     let job = Deliver { message: message.to_owned(), endpoint: endpoint.to_owned() };
     let mut spec = JobSpec::of(&job)?.tenant(tenant).unique(&format!("deliver:{message}:{endpoint}"));
     spec.max_attempts = state.config.max_attempts();

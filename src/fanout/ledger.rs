@@ -12,7 +12,7 @@ use crate::on_pool;
 mod open;
 mod record;
 
-pub(super) use open::{BATCH, close_message, open_batch};
+pub(super) use open::{BATCH, close_message, keep_message, open_batch, open_delivery};
 pub(super) use record::{Next, cancel, record};
 
 /// A delivery as its handler needs it.

@@ -8,9 +8,12 @@ pub const ENDPOINT_FAILING: &str = "endpoint.failing";
 pub const ENDPOINT_RECOVERED: &str = "endpoint.recovered";
 /// Every attempt of a delivery was in vain.
 pub const MESSAGE_EXHAUSTED: &str = "message.exhausted";
+/// Somebody wants to see whether anything arrives.
+pub const WEBHOOK_TEST: &str = "webhook.test";
 
 /// All of them.
-pub const OPERATIONAL: [&str; 4] = [ENDPOINT_DISABLED, ENDPOINT_FAILING, ENDPOINT_RECOVERED, MESSAGE_EXHAUSTED];
+pub const OPERATIONAL: [&str; 5] =
+    [ENDPOINT_DISABLED, ENDPOINT_FAILING, ENDPOINT_RECOVERED, MESSAGE_EXHAUSTED, WEBHOOK_TEST];
 
 /// Says whether only this service publishes such events.
 pub fn is_operational(event_type: &str) -> bool {

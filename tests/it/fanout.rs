@@ -8,6 +8,7 @@ mod filtering;
 mod hostile;
 mod pruning;
 mod receiver;
+mod recovering;
 mod registering;
 mod sealing;
 mod stage;

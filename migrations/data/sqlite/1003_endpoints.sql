@@ -40,3 +40,25 @@ create table event_types (
     created_at   integer not null,
     updated_at   integer not null
 ) strict;
+
+-- Sending again: what was asked, how far it is. A run takes deliveries (or, for what was missed, messages) in the order of
+-- their ids, so that `cursor` says where it goes on.
+create table recoveries (
+    id           text primary key check (substr(id, 1, 4) = 'rcv_'),
+    tenant       text not null,
+    endpoint_id  text not null,
+    what         text not null check (what in ('one', 'failed', 'missed', 'all', 'backlog')),
+    delivery_id  text check ((delivery_id is not null) = (what = 'one')),
+    since        integer not null,
+    until        integer not null,
+    state        text not null check (state in ('running', 'completed', 'cancelled', 'failed')),
+    reason       text,
+    cursor       text not null,
+    looked_at    integer not null check (looked_at >= 0),
+    sent_again   integer not null check (sent_again >= 0),
+    created_at   integer not null,
+    updated_at   integer not null
+) strict;
+create index recoveries_by_endpoint on recoveries (endpoint_id, id);
+-- Which run opened a delivery again last: a run that died in the middle finds its own, and opens none twice.
+alter table deliveries add column recovery_id text;

@@ -7,8 +7,9 @@ use super::{Desk, Ordered};
 use crate::admin::page::Paged;
 use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
 use crate::clock::Timestamp;
-use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint, Rotation, Texts};
+use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, EndpointState, NewEndpoint, Rotation, Texts};
 use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
+use crate::fanout::recovery::{self, NewRecovery, What};
 use crate::fanout::{Event, PageRequest, Secret, event_types};
 use crate::queue::EnqueueError;
 
@@ -137,10 +138,11 @@ impl Desk {
             (None, _) if says_why => return Err(invalid("reason", reason, "only with `state`")),
             (None, _) => None,
         };
-        let before = described(&endpoints::get(self.fanout.db(), id).await?);
+        let found = endpoints::get(self.fanout.db(), id).await?;
+        let before = described(&found);
         let act = async {
             Ok(match switch {
-                Some(Switch::On) => endpoints::enable(&self.fanout, id).await?,
+                Some(Switch::On) => self.enable(&found).await?,
                 Some(Switch::Wait) => endpoints::pause(&self.fanout, id, &reason).await?,
                 Some(Switch::Off) => endpoints::disable(&self.fanout, id, &reason).await?,
                 None => endpoints::update(&self.fanout, id, change).await?,
@@ -148,6 +150,16 @@ impl Desk {
         };
         let subject = format!("endpoint:{}", clipped(id));
         self.change(by.actor(), "endpoint.change", subject, Some(before), described, act).await
+    }
+
+    /// After a pause, what waited gets its jobs.
+    async fn enable(&self, found: &Endpoint) -> Result<Endpoint, Refusal> {
+        let enabled = endpoints::enable(&self.fanout, &found.id).await?;
+        if found.state == EndpointState::Paused {
+            let backlog = NewRecovery { endpoint: found.id.clone(), what: What::Backlog, since: found.created_at };
+            recovery::start(&self.fanout, &self.queue, backlog).await?;
+        }
+        Ok(enabled)
     }
 
     /// Forgets an endpoint; what was delivered to it stays known.

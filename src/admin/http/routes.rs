@@ -4,7 +4,9 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
-use super::{Operators, audit, event_types, jobs, keys, probes, queues, schedules, secrets, webhooks, workers};
+use super::{
+    Operators, audit, event_types, jobs, keys, probes, queues, recoveries, schedules, secrets, webhooks, workers,
+};
 use crate::admin::{May, Rank, Role};
 
 /// One route, for those who list them.
@@ -81,6 +83,13 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Get, "/api/v1/messages", "Published messages, newest first", webhooks::messages),
         keyed(Get, "/api/v1/deliveries", "Deliveries, newest first", webhooks::deliveries),
         keyed(Get, "/api/v1/deliveries/{id}/attempts", "The POSTs of one delivery", webhooks::attempts),
+        keyed(Post, "/api/v1/deliveries/{id}/resend", "Send one delivery again", recoveries::resend),
+        keyed(Post, "/api/v1/endpoints/{id}/test", "Send it a test event", recoveries::test),
+        keyed(Post, "/api/v1/endpoints/{id}/recover", "Send it again what failed or was missed", recoveries::recover),
+        keyed(Post, "/api/v1/endpoints/{id}/replay", "Send it everything again since a time", recoveries::replay),
+        keyed(Get, "/api/v1/recoveries", "What is being sent again, newest first", recoveries::list),
+        keyed(Get, "/api/v1/recoveries/{id}", "How far one of them is", recoveries::show),
+        keyed(Post, "/api/v1/recoveries/{id}/cancel", "End one; what was sent stays sent", recoveries::cancel),
         keyed(Get, "/api/v1/keys", "All API keys", keys::list),
         keyed(Post, "/api/v1/keys", "Make a key; it is shown once", keys::create),
         keyed(Post, "/api/v1/keys/{id}/revoke", "Take a key back at once", keys::revoke),

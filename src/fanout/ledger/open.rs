@@ -51,7 +51,7 @@ pub(in super::super) async fn open_batch(
     Ok(Batch { message, pending, last, fanned: false })
 }
 
-async fn keep_message(
+pub(in super::super) async fn keep_message(
     tx: &mut Tx,
     state: &FanoutState,
     event: &Event,
