@@ -1,9 +1,13 @@
 //! The public listener and the webhooks that come in through it.
 
+mod attempt;
 mod listener;
 mod receiving;
+mod replies;
 mod rig;
+mod schemes;
 mod settings;
 mod signatures;
 mod slowloris;
+mod vectors;
 mod wire;
