@@ -2,6 +2,7 @@
 
 mod attempt;
 mod listener;
+mod plaid;
 mod receiving;
 mod replies;
 mod rig;

@@ -102,7 +102,11 @@ pub(super) fn all() -> Vec<Vector> {
 pub(super) const BUFFR_BODY: &str = r#"{"event":"voucher.redeemed","data":{"voucher_id":"v-1","status":"redeemed","redemption_method":"qr"},"timestamp":"2026-02-07T19:11:04Z"}"#;
 
 pub(super) fn mac(secret: &str, signed: &[u8]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac_with(secret.as_bytes(), signed)
+}
+
+pub(super) fn mac_with(key: &[u8], signed: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     mac.update(signed);
     mac.finalize().into_bytes().to_vec()
 }
