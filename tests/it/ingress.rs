@@ -1,8 +1,10 @@
 //! The public listener and the webhooks that come in through it.
 
 mod attempt;
+mod hostile;
 mod listener;
 mod plaid;
+mod properties;
 mod receiving;
 mod replies;
 mod rig;
