@@ -126,6 +126,18 @@ fn an_unknown_key_or_a_number_out_of_range_is_named() {
 }
 
 #[test]
+fn a_queue_that_is_not_configured_is_named() {
+    let with = |queue: &str| {
+        let toml = format!("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nqueue = '{queue}'");
+        let config = tidemill::config::Config { ingress: read(&toml).unwrap(), ..Default::default() };
+        config.complete().map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(with("reports"), Ok(()));
+    let error = with("repotrs").unwrap_err();
+    assert!(error.contains("ingress.sources.a.queue") && error.contains("repotrs"), "{error}");
+}
+
+#[test]
 fn the_manuals_examples_start() {
     let manual = include_str!("../../../docs/sources.md");
     let examples: Vec<&str> = manual.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
