@@ -1,6 +1,7 @@
 //! The public listener and the webhooks that come in through it.
 
 mod attempt;
+mod fake_plaid;
 mod hostile;
 mod listener;
 mod plaid;

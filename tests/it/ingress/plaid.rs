@@ -1,144 +1,22 @@
-//! Plaid's tokens, against a fake of its key endpoint that checks who asks and counts how often.
+//! Plaid's tokens: what is refused unseen, whose key is asked for, and what happens when it can't be.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use p256::ecdsa::signature::Signer as _;
-use p256::ecdsa::{Signature, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tidemill::config::ingress::{PlaidConfig, SchemeName, SourceConfig};
+use tidemill::config::ingress::{SchemeName, SourceConfig};
 use tidemill::ingress::{Admitted, Source, VerifyError};
-use tokio::sync::Semaphore;
 
 use super::attempt::Try;
+use super::fake_plaid::{BODY, Fake, HOUR, NOW, claims, header, key, part, sign, source, token};
 
 use VerifyError::{
     ExpiredKey, KeyUnavailable, Malformed, Mismatch, Missing, Repeated, Stale, UnknownKey, WrongAlgorithm,
 };
-
-const NOW: i64 = 1_780_000_000;
-const HOUR: i64 = 3600;
-const BODY: &str = "{\n  \"webhook_type\": \"TRANSACTIONS\",\n  \"webhook_code\": \"SYNC_UPDATES_AVAILABLE\"\n}";
-
-/// What the fake knows, and how it feels.
-#[derive(Clone)]
-struct Fake {
-    inner: Arc<Mutex<Inner>>,
-    /// A call takes one; without any, it hangs.
-    gate: Arc<Semaphore>,
-}
-
-#[derive(Default)]
-struct Inner {
-    keys: BTreeMap<String, Value>,
-    asked: Vec<String>,
-    reply_instead: Option<(u16, String)>,
-}
-
-impl Fake {
-    /// With the keys `key-1` and `key-2`, ready to be asked a thousand times; and a source that asks it.
-    async fn start() -> (Self, Source) {
-        let fake = Self { inner: Arc::default(), gate: Arc::new(Semaphore::new(1_000)) };
-        fake.offer("key-1", &key(1), json!(null));
-        fake.offer("key-2", &key(2), json!(null));
-        let source = source(&fake.serve().await, "the-secret");
-        (fake, source)
-    }
-
-    /// On a port of its own.
-    async fn serve(&self) -> String {
-        let router = Router::new().route("/webhook_verification_key/get", post(answer)).with_state(self.clone());
-        let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", tcp.local_addr().unwrap());
-        tokio::task::spawn_local(async move { axum::serve(tcp, router).await.unwrap() });
-        url
-    }
-
-    fn offer(&self, kid: &str, key: &SigningKey, expired_at: Value) {
-        let point = key.verifying_key().to_sec1_point(false);
-        let [x, y] = [&point.as_bytes()[1..33], &point.as_bytes()[33..]].map(|c| URL_SAFE_NO_PAD.encode(c));
-        let jwk = json!({ "alg": "ES256", "crv": "P-256", "kid": kid, "kty": "EC", "use": "sig", "x": x, "y": y,
-            "created_at": 1_560_466_150, "expired_at": expired_at });
-        self.inner.lock().unwrap().keys.insert(kid.to_owned(), jwk);
-    }
-
-    fn reply_instead(&self, reply: Option<(u16, &str)>) {
-        self.inner.lock().unwrap().reply_instead = reply.map(|(status, body)| (status, body.to_owned()));
-    }
-
-    fn asked(&self) -> usize {
-        self.inner.lock().unwrap().asked.len()
-    }
-}
-
-async fn answer(State(fake): State<Fake>, headers: HeaderMap, Json(body): Json<Value>) -> (StatusCode, String) {
-    let refuse = |code: &str| {
-        let text = json!({ "error_type": "INVALID_INPUT", "error_code": code, "error_message": "no" }).to_string();
-        (StatusCode::BAD_REQUEST, text)
-    };
-    let kid = body["key_id"].as_str().unwrap_or_default().to_owned();
-    fake.inner.lock().unwrap().asked.push(kid.clone());
-    fake.gate.acquire().await.unwrap().forget();
-    let given = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    if (given("plaid-client-id").as_deref(), given("plaid-secret").as_deref())
-        != (Some("the-client"), Some("the-secret"))
-    {
-        return refuse("INVALID_API_KEYS");
-    }
-    let inner = fake.inner.lock().unwrap();
-    if let Some((status, body)) = &inner.reply_instead {
-        return (StatusCode::from_u16(*status).unwrap(), body.clone());
-    }
-    match inner.keys.get(&kid) {
-        Some(key) => (StatusCode::OK, json!({ "key": key, "request_id": "r" }).to_string()),
-        None => refuse("INVALID_WEBHOOK_VERIFICATION_KEY_ID"),
-    }
-}
-
-fn source(url: &str, secret: &str) -> Source {
-    let plaid = PlaidConfig { api_url: Some(url.to_owned()), ..PlaidConfig::default() };
-    let config = SourceConfig { plaid: Some(plaid), ..SourceConfig::new(SchemeName::Plaid, "PLAID_SECRET") };
-    let env = |name: &str| match name {
-        "PLAID_CLIENT_ID" => Some("the-client".to_owned()),
-        "PLAID_SECRET" => Some(secret.to_owned()),
-        _ => None,
-    };
-    Source::new("plaid", &config, &env).unwrap()
-}
-
-fn key(seed: u8) -> SigningKey {
-    SigningKey::from_slice(&[seed; 32]).unwrap()
-}
-
-fn part(value: &Value) -> String {
-    URL_SAFE_NO_PAD.encode(value.to_string())
-}
-
-fn sign(header: &Value, claims: &Value, key: &SigningKey) -> String {
-    let signed = format!("{}.{}", part(header), part(claims));
-    let signature: Signature = key.sign(signed.as_bytes());
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes()))
-}
-
-fn header(kid: &str) -> Value {
-    json!({ "alg": "ES256", "kid": kid, "typ": "JWT" })
-}
-
-fn claims(body: &str, iat: i64) -> Value {
-    json!({ "iat": iat, "request_body_sha256": hex::encode(Sha256::digest(body)) })
-}
-
-fn token(kid: &str, seed: u8) -> String {
-    sign(&header(kid), &claims(BODY, NOW), &key(seed))
-}
 
 fn with(token: &str) -> Try {
     Try::new(&[("plaid-verification", token)], BODY, NOW)
