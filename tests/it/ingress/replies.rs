@@ -23,8 +23,10 @@ async fn rig() -> Rig {
             "reply": { "status": 202, "content_type": "text/plain", "body": "noted" },
         },
         "packed": { "scheme": "github", "secret_env": "SECRET", "allow_encoding": "gzip", "body_bytes": 1000 },
+        // Nobody listens there.
+        "plaid": { "scheme": "plaid", "secret_env": "SECRET", "plaid": { "api_url": "http://127.0.0.1:1" } },
     });
-    Rig::with_sources(sources, &[("DISCORD", DISCORD_KEY)]).await
+    Rig::with_sources(sources, &[("DISCORD", DISCORD_KEY), ("PLAID_CLIENT_ID", "client")]).await
 }
 
 /// The public half of the key below.
@@ -145,6 +147,21 @@ async fn a_source_names_its_queue_its_kinds_and_its_reply_and_the_secret_is_told
     assert!(!payload.contains(super::rig::SECRET), "{payload}");
 }
 
+#[tokio::test]
+async fn plaid_is_put_off_while_its_api_can_not_be_asked_but_a_bad_token_is_refused() {
+    use super::fake_plaid::{BODY, claims, header, key, sign};
+    let rig = rig().await;
+    let now = rig.clock.now().as_ms() / 1000;
+    let post = |body: &str| {
+        let token = sign(&header("key-1"), &claims(BODY, now), &key(1));
+        post("/webhooks/plaid", &format!("plaid-verification: {token}\r\n"), body.as_bytes())
+    };
+    let reply = rig.send(&post(BODY)).await;
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")));
+    assert_eq!(rig.send(&post("{}")).await.status, 401);
+    assert!(rig.jobs().await.is_empty());
+}
+
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
@@ -191,7 +208,7 @@ async fn gzip_is_taken_where_it_is_allowed_and_what_comes_out_is_signed_kept_and
 async fn every_refusal_of_every_scheme_looks_the_same() {
     let rig = rig().await;
     let mut seen: Vec<(u16, Value)> = Vec::new();
-    for source in ["slack", "discord", "twilio", "buffr", "polite", "packed", "stripe"] {
+    for source in ["slack", "discord", "twilio", "buffr", "polite", "packed", "stripe", "plaid"] {
         for headers in
             ["", "x-slack-signature: v0=\r\n", "x-twilio-signature: AAAA\r\n", "stripe-signature: t=1,v0=a\r\n"]
         {

@@ -350,6 +350,63 @@ fn sha512_and_base64_secrets_are_described_too() {
     assert_eq!(attempt.verdict(&source(config, &["SmVmZg=="])), Err(Mismatch));
 }
 
+#[test]
+fn sha1_and_hexadecimal_secrets_are_described_too() {
+    // RFC 2202, test case 2: key `Jefe`.
+    let mac = "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79";
+    let hmac =
+        HmacConfig { hash: Hash::Sha1, secret: SecretForm::Hex, ..plain("x-signature", "sha1=", "{body}", None) };
+    let config = SourceConfig { hmac: Some(hmac), ..SourceConfig::new(SchemeName::Hmac, "0") };
+    let attempt = Try::new(&[("x-signature", &format!("sha1={mac}"))], "what do ya want for nothing?", 0);
+    assert!(attempt.verdict(&source(config.clone(), &["4a656665"])).is_ok());
+    assert_eq!(attempt.verdict(&source(config, &["4a656666"])), Err(Mismatch));
+}
+
+#[test]
+fn a_time_in_milliseconds_is_one_and_the_tolerance_is_the_sources_own() {
+    let hmac = HmacConfig {
+        timestamp_unit: TimeUnit::Milliseconds,
+        ..plain("x-signature", "", "{ts}|{body}", Some("x-time"))
+    };
+    let config =
+        SourceConfig { hmac: Some(hmac), tolerance_seconds: Some(10), ..SourceConfig::new(SchemeName::Hmac, "0") };
+    let source = source(config, &["secret"]);
+    let at = |time: &str, off: i64| {
+        let headers = [("x-signature", &*hex_mac("secret", format!("{time}|{{}}").as_bytes())), ("x-time", time)];
+        Try::new(&headers, "{}", STRIPE_TIME + off).verdict(&source).map(drop)
+    };
+    let time = format!("{STRIPE_TIME}999");
+    for (off, expected) in [(0, Ok(())), (10, Ok(())), (11, Err(Stale)), (-9, Ok(())), (-10, Err(Stale))] {
+        assert_eq!(at(&time, off), expected, "{off} s");
+    }
+    assert_eq!(at(&STRIPE_TIME.to_string(), 0), Err(Stale), "seconds, read as milliseconds, are in 1970");
+    assert_eq!(at(&"9".repeat(16), 0), Err(BadTime));
+}
+
+#[test]
+fn a_signed_address_has_the_requests_query_and_a_signed_form_its_fields() {
+    let of = |template: &str| {
+        let public_url = Some("https://hooks.example.com/acme".to_owned());
+        let hmac = Some(plain("x-signature", "", template, None));
+        source(SourceConfig { hmac, public_url, ..SourceConfig::new(SchemeName::Hmac, "0") }, &["secret"])
+    };
+    let attempt = |signed: &str, target: &str, body: &str| Try {
+        target: target.to_owned(),
+        ..Try::new(&[("x-signature", &hex_mac("secret", signed.as_bytes()))], body, 0)
+    };
+    let (address, form) = (of("{url}\n{body}"), of("{url}{params}"));
+    let signed = "https://hooks.example.com/acme?a=%20b\nhello";
+    assert!(attempt(signed, "/webhooks/acme?a=%20b", "hello").verdict(&address).is_ok());
+    for (target, body) in
+        [("/webhooks/acme?a=+b", "hello"), ("/webhooks/acme", "hello"), ("/webhooks/acme?a=%20b", "hallo")]
+    {
+        assert_eq!(attempt(signed, target, body).verdict(&address), Err(Mismatch), "{target} {body}");
+    }
+    let signed = "https://hooks.example.com/acmea1b 2";
+    assert!(attempt(signed, "/webhooks/acme", "b=+2&a=1").verdict(&form).is_ok());
+    assert_eq!(attempt(signed, "/webhooks/acme", "b=+2&a=1&c=").verdict(&form), Err(Mismatch));
+}
+
 fn plain(header: &str, prefix: &str, template: &str, timestamp: Option<&str>) -> HmacConfig {
     HmacConfig {
         signature_header: header.to_owned(),
