@@ -14,6 +14,7 @@ mod auth;
 mod desk;
 mod health;
 mod http;
+mod idempotency;
 mod keys;
 mod order;
 mod page;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tidemill::admin::{self, Condition, Health, Operators, Vitals};
+use tidemill::admin::{self, Condition, Desk, Health, Operators, Vitals};
 use tidemill::config::Config;
 use tidemill::ingress::{self, Ingress, Sources};
 use tidemill::listener::{self, ListenerLimits};
@@ -115,7 +115,8 @@ impl Service {
         }
         if let Some(tcp) = operators {
             service.operators = Some(tcp.local_addr()?);
-            let router = service.operators_router(&vitals, recorder, roles.contains(&Role::Scheduler));
+            let desk = service.wiring.desk().idempotent_for(Duration::from_secs(config.admin.idempotency_hours * 3600));
+            let router = service.operators_router(desk, &vitals, recorder, roles.contains(&Role::Scheduler));
             let limits = ListenerLimits::configured("operators", &config.admin.limits, admin::MAX_BODY_BYTES);
             service.loops.spawn(listener::serve(tcp, router, limits, service.stop_operators.clone()));
         }
@@ -177,7 +178,7 @@ impl Service {
         });
     }
 
-    fn operators_router(&self, vitals: &Arc<Vitals>, recorder: Recorder, schedules: bool) -> axum::Router {
+    fn operators_router(&self, desk: Desk, vitals: &Arc<Vitals>, recorder: Recorder, schedules: bool) -> axum::Router {
         let wiring = &self.wiring;
         let mut health = Health::new(Arc::clone(&wiring.store), wiring.db.clone(), wiring.clock.clone());
         health = vitals.checked(health);
@@ -192,7 +193,7 @@ impl Service {
                 Condition::Good("due times are being decided".into())
             });
         }
-        admin::router(Operators::new(Arc::new(wiring.desk()), health, recorder, wiring.clock.clone()))
+        admin::router(Operators::new(Arc::new(desk), health, recorder, wiring.clock.clone()))
     }
 
     /// Rings when the process can't go on.

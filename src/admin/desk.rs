@@ -5,6 +5,7 @@
 
 mod jobs;
 mod keys;
+mod once;
 mod queues;
 mod schedules;
 mod webhooks;
@@ -12,10 +13,12 @@ mod workers;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 pub use jobs::{JobOnDesk, Ordered};
+pub(super) use once::Begun;
 pub use queues::{Purged, Toggled};
 pub use webhooks::{EndpointPatch, MessageOnDesk};
 
@@ -30,6 +33,9 @@ use crate::schedule::Scheduler;
 use crate::store::Store;
 use crate::worker::Registry;
 
+/// How long idempotency keys and their replies are kept where nothing is said.
+const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
+
 /// What operators work with.
 #[derive(Debug)]
 pub struct Desk {
@@ -39,6 +45,7 @@ pub struct Desk {
     fanout: Arc<FanoutState>,
     keys: ApiKeys,
     audit: AuditLog,
+    idempotency_ttl: Duration,
 }
 
 /// What a desk is made of.
@@ -65,7 +72,15 @@ impl Desk {
     pub fn new(parts: DeskParts) -> Self {
         let DeskParts { queue, kinds, scheduler, fanout, db, clock, entropy } = parts;
         let audit = AuditLog::new(db.clone(), clock.clone());
-        Self { queue, kinds, scheduler, fanout, keys: ApiKeys::new(db, clock, entropy), audit }
+        let keys = ApiKeys::new(db, clock, entropy);
+        Self { queue, kinds, scheduler, fanout, keys, audit, idempotency_ttl: IDEMPOTENCY_TTL }
+    }
+
+    /// Keeps idempotency keys and their replies for so long; a day where nothing is said.
+    #[must_use]
+    pub fn idempotent_for(mut self, ttl: Duration) -> Self {
+        self.idempotency_ttl = ttl;
+        self
     }
 
     /// A page of the audit log, newest first.

@@ -7,6 +7,7 @@ mod audit;
 mod body;
 mod jobs;
 mod keys;
+mod once;
 mod probes;
 mod queues;
 pub(super) mod routes;

@@ -255,7 +255,9 @@ fn default_template() -> String {
     "{body}".to_owned()
 }
 
-fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
     check_within::<D::Error>(u64::deserialize(deserializer)?, MIN, MAX)
 }
 

@@ -5,6 +5,7 @@ mod audit;
 mod bad_input;
 mod jobs;
 mod keys;
+mod once;
 mod probes;
 mod queues;
 mod schedules;
@@ -110,9 +111,14 @@ impl House {
 
     async fn with_recorder(recorder: PrometheusHandle) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
+        let clock = Clock::manual(START);
         let options = SqliteOptions::at(dir.path().join("queue.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options, clock.clone()).await.unwrap());
+        Self::over(store, clock, recorder, dir).await
+    }
+
+    async fn over(store: Arc<dyn Store>, clock: Clock, recorder: PrometheusHandle, dir: TempDir) -> Self {
+        let entropy = Entropy::seeded(7);
         let names: BTreeSet<QueueName> =
             ["high_priority", "notifications", "reports"].map(|n| n.parse().unwrap()).into();
         let settings =
