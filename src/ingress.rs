@@ -10,6 +10,7 @@ mod received;
 mod secret;
 mod signature;
 mod source;
+mod throttle;
 mod verify;
 
 use crate::config::ingress::{IngressConfig, MAX_BODY_BYTES};

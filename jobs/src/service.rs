@@ -129,7 +129,8 @@ impl Service {
         lookup: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> anyhow::Result<axum::Router> {
         let sources = Sources::resolve(&config.ingress, &|name| lookup(name))?;
-        Ok(ingress::router(Ingress::new(sources, self.wiring.queue.clone(), self.wiring.clock.clone())))
+        let wiring = &self.wiring;
+        Ok(ingress::router(Ingress::new(&config.ingress, sources, wiring.queue.clone(), wiring.clock.clone())))
     }
 
     async fn start_worker(&mut self, config: &Config) -> anyhow::Result<()> {

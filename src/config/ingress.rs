@@ -21,6 +21,8 @@ pub struct IngressConfig {
     pub listen: SocketAddr,
     /// What it puts up with.
     pub limits: LimitsConfig,
+    /// How many requests all senders together may make; 40,000 a second.
+    pub rate: RateConfig,
     /// The senders, by the name in their URL: `POST /webhooks/{name}`. `stripe` is there by itself when
     /// `STRIPE_WEBHOOK_SECRET` is set.
     pub sources: BTreeMap<String, SourceConfig>,
@@ -29,7 +31,8 @@ pub struct IngressConfig {
 impl Default for IngressConfig {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
-        Self { listen, limits: LimitsConfig::default(), sources: BTreeMap::new() }
+        let (limits, rate) = (LimitsConfig::default(), RateConfig::for_all());
+        Self { listen, limits, rate, sources: BTreeMap::new() }
     }
 }
 
@@ -103,6 +106,9 @@ pub struct SourceConfig {
     /// A second path that it posts to, for senders that bring their own.
     #[serde(default)]
     pub path: Option<String>,
+    /// How many requests it may make, good or bad; 20,000 a second.
+    #[serde(default = "RateConfig::for_a_source")]
+    pub rate: RateConfig,
 }
 
 impl SourceConfig {
@@ -119,7 +125,36 @@ impl SourceConfig {
             remember_hours: None,
             body_bytes: default_body(),
             path: None,
+            rate: RateConfig::for_a_source(),
         }
+    }
+}
+
+/// `[ingress.rate]` and `[ingress.sources.<name>.rate]`: more than this is answered with 429, before a body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    /// So many a second for as long as one likes.
+    #[serde(deserialize_with = "within::<_, 1, 1_000_000>")]
+    pub per_second: u64,
+    /// So many at once; twice `per_second` where nothing is said.
+    #[serde(default, deserialize_with = "maybe_within::<_, 1, 2_000_000>")]
+    pub burst: Option<u64>,
+}
+
+impl RateConfig {
+    /// A source's own.
+    pub const fn for_a_source() -> Self {
+        Self { per_second: 20_000, burst: None }
+    }
+
+    const fn for_all() -> Self {
+        Self { per_second: 40_000, burst: None }
+    }
+
+    /// How many at once.
+    pub fn burst(&self) -> u64 {
+        self.burst.unwrap_or(self.per_second * 2)
     }
 }
 

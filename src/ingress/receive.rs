@@ -17,8 +17,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::received::WebhookReceived;
 use super::source::{Source, Sources};
+use super::throttle::Throttle;
 use super::verify::Verified;
 use crate::clock::Clock;
+use crate::config::ingress::IngressConfig;
 use crate::job::JobSpec;
 use crate::metrics::{WEBHOOK_SECONDS, WEBHOOKS};
 use crate::problem::{Path, Problem, read_body, with_fallbacks};
@@ -36,6 +38,7 @@ pub struct Ingress {
     sources: Arc<Sources>,
     queue: Queue,
     clock: Clock,
+    throttle: Arc<Throttle>,
 }
 
 /// Where a request ended, for the metric.
@@ -48,9 +51,10 @@ enum Outcome {
 }
 
 impl Ingress {
-    /// Receives for `sources` into `queue`.
-    pub fn new(sources: Sources, queue: Queue, clock: Clock) -> Self {
-        Self { sources: Arc::new(sources), queue, clock }
+    /// Receives for `sources` into `queue`, at the rates that `config` has.
+    pub fn new(config: &IngressConfig, sources: Sources, queue: Queue, clock: Clock) -> Self {
+        let throttle = Arc::new(Throttle::new(config, &sources, Instant::now().into_std()));
+        Self { sources: Arc::new(sources), queue, clock, throttle }
     }
 }
 
@@ -81,7 +85,13 @@ async fn by_name(State(ingress): State<Ingress>, Path(name): Path<String>, reque
 impl Ingress {
     async fn serve(&self, name: &str, request: Request) -> Response {
         let begun = Instant::now();
-        let Some(source) = self.sources.get(name) else {
+        let source = self.sources.get(name);
+        if let Err(limited) = self.throttle.admit(name, begun.into_std()) {
+            let name = source.map_or("unknown", |source| source.name());
+            counter!(WEBHOOKS, "source" => name.to_owned(), "outcome" => "rate_limited").increment(1);
+            return limited.into_problem().into_response();
+        }
+        let Some(source) = source else {
             counter!(WEBHOOKS, "source" => "unknown", "outcome" => "unknown_source").increment(1);
             return Problem::not_found("no webhook source has this name").into_response();
         };

@@ -158,7 +158,12 @@ async fn a_signed_stripe_event_changes_the_mirror_and_leaves_as_a_signed_webhook
 
     let env = |name: &str| (name == "STRIPE_WEBHOOK_SECRET").then(|| WEBHOOK_SECRET.to_owned());
     let sources = Sources::resolve(&IngressConfig::default(), &env).unwrap();
-    let router = tidemill::ingress::router(Ingress::new(sources, plant.queue.clone(), Clock::system()));
+    let router = tidemill::ingress::router(Ingress::new(
+        &IngressConfig::default(),
+        sources,
+        plant.queue.clone(),
+        Clock::system(),
+    ));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/webhooks/stripe", listener.local_addr().unwrap());
     let stop = plant.stop.clone();

@@ -286,3 +286,38 @@ async fn health_answers_without_the_store() {
     let reply = rig.send(b"GET /health HTTP/1.1\r\nhost: t\r\n\r\n").await;
     assert_eq!((reply.status, reply.json()), (200, serde_json::json!({"status": "ok"})));
 }
+
+#[tokio::test]
+async fn a_source_above_its_rate_is_told_to_wait_before_its_body_is_read() {
+    let rig = Rig::start().await;
+    let begun = Instant::now();
+    let mut accepted = 0;
+    let mut limited = None;
+    for n in 0..20 {
+        let reply = rig.send(&rig.signed("slow", &event(&format!("evt_{n}")))).await;
+        match reply.status {
+            200 => accepted += 1,
+            429 => limited = Some(reply),
+            other => panic!("{other}: {reply:?}"),
+        }
+    }
+    let may = 3 + usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!((3..=may).contains(&accepted), "{accepted} of 20, {may} at most");
+    let limited = limited.expect("twenty are more than three and one a second");
+    assert_eq!(limited.header("retry-after"), Some("1"));
+    assert_eq!(limited.header("ratelimit-policy"), Some("\"source\";q=3;w=3"));
+    assert_eq!(limited.header("ratelimit"), Some("\"source\";r=0;t=1"));
+    assert_eq!(rig.jobs().await.len(), accepted);
+    assert_eq!(rig.send(&rig.signed("stripe", &event("evt_0"))).await.status, 200, "others are not held up");
+
+    // Only heads are sent: whoever waits for a body can't answer.
+    let mut peers = Vec::new();
+    for _ in 0..8 {
+        let mut peer = rig.served.connect().await;
+        peer.send(b"POST /webhooks/slow HTTP/1.1\r\nhost: t\r\ncontent-length: 1000\r\n\r\n").await;
+        peers.push(peer);
+    }
+    let replies = peers.iter_mut().map(|peer| Box::pin(peer.reply()));
+    let (first, ..) = futures_util::future::select_all(replies).await;
+    assert_eq!(first.status, 429, "{first:?}");
+}

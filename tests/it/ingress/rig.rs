@@ -60,12 +60,13 @@ impl Rig {
         let config: IngressConfig = serde_json::from_value(serde_json::json!({ "sources": {
             "small": { "scheme": "stripe", "secret_env": "SECRET", "body_bytes": 100, "path": "/api/v1/webhooks/small" },
             "plain": { "scheme": "hmac", "secret_env": "SECRET", "hmac": { "signature_header": "x-mac", "encoding": "hex" } },
+            "slow": { "scheme": "stripe", "secret_env": "SECRET", "rate": { "per_second": 1, "burst": 3 } },
         }}))
         .unwrap();
         let env = |name: &str| ["SECRET", "STRIPE_WEBHOOK_SECRET"].contains(&name).then(|| SECRET.to_owned());
         let sources = Sources::resolve(&config, &env).unwrap();
         let queue = Queue::new(Arc::clone(&store), [name].into(), clock.clone(), Entropy::seeded(7));
-        let router = around(router(Ingress::new(sources, queue, clock.clone())));
+        let router = around(router(Ingress::new(&config, sources, queue, clock.clone())));
         let limits = limits(&config);
         let connections = connections.unwrap_or(limits.connections);
         let limits = ListenerLimits { name: "test", connections, ..limits };
