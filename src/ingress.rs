@@ -7,7 +7,9 @@
 
 mod receive;
 mod received;
+mod repeats;
 mod secret;
+mod senders;
 mod signature;
 mod source;
 mod throttle;
@@ -18,6 +20,8 @@ use crate::listener::ListenerLimits;
 
 pub use receive::{Ingress, router};
 pub use received::{RawBody, WebhookReceived};
+pub use repeats::{EVENTS_MAX, Repeat, Repeats};
+pub use senders::{SenderReport, Senders, Voice};
 pub use source::{Source, SourceError, Sources};
 pub use verify::{Verified, VerifyError};
 

@@ -5,6 +5,7 @@
 
 mod audit;
 mod body;
+mod inbox;
 mod jobs;
 mod keys;
 mod once;

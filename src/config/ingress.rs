@@ -23,6 +23,8 @@ pub struct IngressConfig {
     pub limits: LimitsConfig,
     /// How many requests all senders together may make; 40,000 a second.
     pub rate: RateConfig,
+    /// When a source counts as silent.
+    pub silence: SilenceConfig,
     /// The senders, by the name in their URL: `POST /webhooks/{name}`. `stripe` is there by itself when
     /// `STRIPE_WEBHOOK_SECRET` is set.
     pub sources: BTreeMap<String, SourceConfig>,
@@ -32,7 +34,7 @@ impl Default for IngressConfig {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
         let (limits, rate) = (LimitsConfig::default(), RateConfig::for_all());
-        Self { listen, limits, rate, sources: BTreeMap::new() }
+        Self { listen, limits, rate, silence: SilenceConfig::default(), sources: BTreeMap::new() }
     }
 }
 
@@ -127,6 +129,24 @@ impl SourceConfig {
             path: None,
             rate: RateConfig::for_a_source(),
         }
+    }
+}
+
+/// `[ingress.silence]`: when a source that used to speak counts as silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SilenceConfig {
+    /// After so many times its usual gap, the longest of late; 3.
+    #[serde(deserialize_with = "within::<_, 1, 1_000>")]
+    pub times_usual: u64,
+    /// And not before so many minutes; 10.
+    #[serde(deserialize_with = "within::<_, 1, 100_000>")]
+    pub at_least_minutes: u64,
+}
+
+impl Default for SilenceConfig {
+    fn default() -> Self {
+        Self { times_usual: 3, at_least_minutes: 10 }
     }
 }
 

@@ -23,6 +23,9 @@ pub struct WebhookReceived {
     pub event_type: String,
     /// When it came, by our clock.
     pub received_at: Timestamp,
+    /// Which of the source's secrets its signature was made with, by the name of its place.
+    #[serde(default)]
+    pub verified_with: Option<String>,
     /// The few headers that handlers and investigators need, names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body, byte for byte.

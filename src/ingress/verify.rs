@@ -178,6 +178,7 @@ impl Source {
             event_id: find(&self.id).map_or_else(|| digest(&body), usable_id),
             event_type: find(&self.event_type).and_then(usable_type).unwrap_or_else(|| "unknown".to_owned()),
             received_at: now,
+            verified_with: None,
             headers: self.kept_headers(headers),
             body: RawBody::new(body),
         }

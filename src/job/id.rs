@@ -50,7 +50,7 @@ impl JobId {
     }
 
     /// The id that [`JobId::as_bytes`] gave.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }

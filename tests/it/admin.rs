@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod bad_input;
+mod inbox;
 mod jobs;
 mod keys;
 mod once;
@@ -25,7 +26,7 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidemill::admin::{ApiKeys, Desk, DeskParts, Health, Operators, Role, router};
+use tidemill::admin::{ApiKeys, Desk, DeskParts, Health, Inbox, Operators, Role, router};
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::fanout::FanoutConfig;
 use tidemill::data::Database;
@@ -82,6 +83,7 @@ struct House {
     store: Arc<dyn Store>,
     db: Database,
     keys: ApiKeys,
+    inbox: Arc<inbox::Kept>,
     router: Router,
     viewer: String,
     operator: String,
@@ -119,6 +121,7 @@ impl House {
 
     async fn over(store: Arc<dyn Store>, clock: Clock, recorder: PrometheusHandle, dir: TempDir) -> Self {
         let entropy = Entropy::seeded(7);
+        let inbox = Arc::new(inbox::Kept::default());
         let names: BTreeSet<QueueName> =
             ["high_priority", "notifications", "reports"].map(|n| n.parse().unwrap()).into();
         let settings =
@@ -144,6 +147,7 @@ impl House {
             scheduler,
             kinds: Arc::new(kinds),
             fanout,
+            inbox: Arc::clone(&inbox) as Arc<dyn Inbox>,
             db: db.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -154,7 +158,7 @@ impl House {
         let keys = ApiKeys::new(db.clone(), clock.clone(), entropy);
         let [viewer, operator, admin] = [Role::Viewer, Role::Operator, Role::Admin].map(|role| key(&keys, role));
         let (viewer, operator, admin) = (viewer.await, operator.await, admin.await);
-        Self { clock, store, db, keys, router, viewer, operator, admin, _dir: dir }
+        Self { clock, store, db, keys, inbox, router, viewer, operator, admin, _dir: dir }
     }
 
     /// Asks as the admin.

@@ -5,12 +5,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidemill::ingress::WebhookReceived;
-use tidemill::job::{Done, JobError, JobKind};
+use tidemill::job::{Done, JobError, JobId, JobKind};
 use tidemill::worker::{Context, Handler};
 
 use super::stripe_event::{self, StripeEvent};
 use crate::app::App;
-use crate::store::events;
+use crate::store::events::{self, Outcome};
 
 /// What the listener enqueued: the engine's payload, run here.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,8 +28,8 @@ impl JobKind for Received {
 impl Handler for Received {
     type State = App;
 
-    async fn run(self, _ctx: Context, app: &App) -> Result<Done, JobError> {
-        receive(app, &self.0).await
+    async fn run(self, ctx: Context, app: &App) -> Result<Done, JobError> {
+        receive(app, &self.0, ctx.job_id()).await
     }
 }
 
@@ -37,19 +37,31 @@ impl Handler for Received {
 ///
 /// # Errors
 /// When the database did not take it.
-pub async fn receive(app: &App, webhook: &WebhookReceived) -> Result<Done, JobError> {
+pub async fn receive(app: &App, webhook: &WebhookReceived, job: JobId) -> Result<Done, JobError> {
+    let headers = serde_json::to_string(&webhook.headers).map_err(JobError::dead)?;
     let event = events::Received {
         source: &webhook.source,
         event_id: &webhook.event_id,
         event_type: &webhook.event_type,
         received_at: webhook.received_at,
+        verified_with: webhook.verified_with.as_deref(),
+        headers: &headers,
         body: webhook.body.as_bytes(),
+        job,
     };
     let new = events::record(&app.db, event).await?;
+    if !new && events::reopen(&app.db, event.source, event.event_id, job).await? {
+        tracing::info!(source = event.source, event.id = event.event_id, "a webhook is processed again");
+    }
     let done = Done::with(json!({ "source": event.source, "event": event.event_id, "new": new }));
     // Also when it was recorded before: the attempt that recorded it may have died before it came to this.
     match event.source {
         stripe_event::SOURCE => Ok(done.then(StripeEvent::spec(event.event_id).map_err(JobError::dead)?)),
-        _ => Ok(done),
+        _ => {
+            let mut tx = app.db.begin().await?;
+            events::finish(&mut tx, event.source, event.event_id, Outcome::Ignored, app.clock.now()).await?;
+            tx.commit().await?;
+            Ok(done)
+        }
     }
 }

@@ -31,7 +31,16 @@ fn reading(n: usize, observed_at: tidemill::clock::Timestamp) -> Reading {
 }
 
 async fn event(rig: &Rig, id: &str, received_at: tidemill::clock::Timestamp) {
-    let event = Received { source: "stripe", event_id: id, event_type: "x", received_at, body: b"{}" };
+    let event = Received {
+        source: "stripe",
+        event_id: id,
+        event_type: "x",
+        received_at,
+        verified_with: None,
+        headers: "{}",
+        body: b"{}",
+        job: crate::stripe_event::FIRST,
+    };
     assert!(events::record(&rig.app.db, event).await.unwrap());
 }
 

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::ingress::IngressConfig;
-use tidemill::ingress::{Ingress, Sources, WebhookReceived, limits, router};
+use tidemill::ingress::{Ingress, Repeats, Senders, Sources, WebhookReceived, limits, router};
 use tidemill::job::{JobKind as _, JobRecord};
 use tidemill::listener::ListenerLimits;
 use tidemill::queue::Queue;
@@ -24,6 +24,8 @@ pub(super) struct Rig {
     pub(super) served: Served,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
+    pub(super) repeats: Arc<Repeats>,
+    pub(super) senders: Arc<Senders>,
     pub(super) dir: tempfile::TempDir,
 }
 
@@ -66,11 +68,13 @@ impl Rig {
         let env = |name: &str| ["SECRET", "STRIPE_WEBHOOK_SECRET"].contains(&name).then(|| SECRET.to_owned());
         let sources = Sources::resolve(&config, &env).unwrap();
         let queue = Queue::new(Arc::clone(&store), [name].into(), clock.clone(), Entropy::seeded(7));
-        let router = around(router(Ingress::new(&config, sources, queue, clock.clone())));
+        let ingress = Ingress::new(&config, sources, queue, clock.clone());
+        let (repeats, senders) = (Arc::clone(ingress.repeats()), Arc::clone(ingress.senders()));
+        let router = around(router(ingress));
         let limits = limits(&config);
         let connections = connections.unwrap_or(limits.connections);
         let limits = ListenerLimits { name: "test", connections, ..limits };
-        Self { served: Served::start(router, limits).await, store, clock, dir }
+        Self { served: Served::start(router, limits).await, store, clock, repeats, senders, dir }
     }
 
     /// A request that Stripe would send now.
