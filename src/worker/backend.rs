@@ -67,6 +67,21 @@ pub(super) fn at_once(apart: bool, places: usize) -> usize {
     share.clamp(1, CLAIM_MAX)
 }
 
+impl QueueBackend {
+    /// Sends the next claim before the jobs of the last one are handed out, where enough places are free for it to be worth
+    /// a call: a store that works apart would else stand idle meanwhile.
+    fn ask_ahead(&mut self, cx: &mut Context<'_>) {
+        if self.source.places.available_permits() < self.source.at_once.div_ceil(2) {
+            return;
+        }
+        let mut claiming: Claiming = Box::pin(self.source.clone().claim());
+        match claiming.as_mut().poll(cx) {
+            Poll::Ready(tickets) => self.buffer.extend(tickets),
+            Poll::Pending => self.claiming = Some(claiming),
+        }
+    }
+}
+
 impl Source {
     /// Waits for places, then for jobs.
     async fn claim(self) -> Vec<Ticket> {
@@ -147,6 +162,7 @@ impl Backend for QueueBackend {
             let tickets = ready!(claiming.as_mut().poll(cx));
             self.claiming = None;
             self.buffer.extend(tickets);
+            self.ask_ahead(cx);
         }
     }
 
