@@ -72,8 +72,12 @@ pub struct Inbound {
     pub event_type: String,
     /// When the listener took it.
     pub received_at: Timestamp,
-    /// Which of the source's secrets its signature was made with, by the name of its place.
+    /// The place of the secret that its signature was checked with.
     pub verified_with: Option<String>,
+    /// The queue of the job that recorded it.
+    pub queue: Option<String>,
+    /// The kind of job that the source's `kinds` have for it.
+    pub handle_as: Option<String>,
     /// The job that processed it, the last one when it was redelivered.
     pub job: Option<JobId>,
     /// What became of it, in the application's words.

@@ -21,10 +21,13 @@ pub struct WebhookReceived {
     pub event_id: String,
     /// The sender's word for what happened; `unknown` where it has none.
     pub event_type: String,
+    /// The kind of job that handles it once it is recorded, as the source's `kinds` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle_as: Option<String>,
     /// When it came, by our clock.
     pub received_at: Timestamp,
-    /// Which of the source's secrets its signature was made with, by the name of its place.
-    #[serde(default)]
+    /// The place of the secret that its signature was checked with: `env:<variable>`, `file:<path>` or `plaid:<key id>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_with: Option<String>,
     /// The few headers that handlers and investigators need, names in lower case.
     pub headers: BTreeMap<String, String>,

@@ -177,6 +177,7 @@ impl Source {
             source: self.name.clone(),
             event_id: find(&self.id).map_or_else(|| digest(&body), usable_id),
             event_type: find(&self.event_type).and_then(usable_type).unwrap_or_else(|| "unknown".to_owned()),
+            handle_as: None,
             received_at: now,
             verified_with: None,
             headers: self.kept_headers(headers),

@@ -1,7 +1,9 @@
--- What operators ask about a webhook: which secret vouched for it, what else it brought, which job took it, how often
+-- What operators ask about a webhook: which secret vouched for it, what else it brought, which job took it and on which queue, how often
 -- somebody had it processed again.
 alter table webhook_events add column verified_with text;
 alter table webhook_events add column headers text not null default '{}' check (json_valid(headers));
+alter table webhook_events add column queue text;
+alter table webhook_events add column handle_as text;
 alter table webhook_events add column job text;
 alter table webhook_events add column redeliveries integer not null default 0 check (redeliveries >= 0);
 

@@ -25,6 +25,10 @@ pub struct Received<'a> {
     pub headers: &'a str,
     /// Its body, byte for byte.
     pub body: &'a [u8],
+    /// The queue of the job that takes it.
+    pub queue: &'a str,
+    /// The kind of job that the source has for it.
+    pub handle_as: Option<&'a str>,
     /// The job that takes it.
     pub job: JobId,
 }
@@ -64,8 +68,9 @@ impl Outcome {
 pub async fn record(db: &Database, event: Received<'_>) -> Result<bool, sqlx::Error> {
     on_pool!(db.write(), pool => {
         sqlx::query(
-            "insert into webhook_events (source, event_id, event_type, received_at, body, verified_with, headers, job)
-             values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (source, event_id) do nothing",
+            "insert into webhook_events
+                 (source, event_id, event_type, received_at, body, verified_with, headers, queue, handle_as, job)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (source, event_id) do nothing",
         )
         .bind(event.source)
         .bind(event.event_id)
@@ -74,6 +79,8 @@ pub async fn record(db: &Database, event: Received<'_>) -> Result<bool, sqlx::Er
         .bind(event.body)
         .bind(event.verified_with)
         .bind(event.headers)
+        .bind(event.queue)
+        .bind(event.handle_as)
         .bind(event.job.to_string())
         .execute(pool)
         .await

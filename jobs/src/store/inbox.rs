@@ -14,14 +14,31 @@ const LOOK: usize = 1_000;
 macro_rules! columns {
     () => {
         "select e.source, e.event_id, e.event_type, e.received_at, e.verified_with, e.job, e.outcome, e.finished_at,
-                e.redeliveries, length(e.body), coalesce(r.same, 0), coalesce(r.differing, 0), r.last_at
+                e.redeliveries, length(e.body), e.queue, e.handle_as, coalesce(r.same, 0),
+                coalesce(r.differing, 0), r.last_at
          from webhook_events e
          left join webhook_repeats r on r.source = e.source and r.event_id = e.event_id "
     };
 }
 
-type Row =
-    (String, String, String, i64, Option<String>, Option<String>, String, Option<i64>, i64, i64, i64, i64, Option<i64>);
+/// As [`columns!`] has them.
+type Row = (
+    String,
+    String,
+    String,
+    i64,
+    Option<String>,
+    Option<String>,
+    String,
+    Option<i64>,
+    i64,
+    i64,
+    Option<String>,
+    Option<String>,
+    i64,
+    i64,
+    Option<i64>,
+);
 
 /// A page of webhooks, newest first.
 ///
@@ -180,8 +197,8 @@ pub async fn prune_repeats(db: &Database, before: Timestamp, limit: u32) -> Resu
 }
 
 fn inbound(row: Row) -> Result<Inbound, sqlx::Error> {
-    let (source, event_id, event_type, received, verified_with, job, state, finished, again, bytes, same, other, last) =
-        row;
+    let (source, event_id, event_type, received, verified_with, job, state, finished, again, bytes, ..) = row;
+    let (.., queue, handle_as, same, other, last) = row;
     let count = |n: i64| u64::try_from(n).unwrap_or(0);
     Ok(Inbound {
         source,
@@ -189,6 +206,8 @@ fn inbound(row: Row) -> Result<Inbound, sqlx::Error> {
         event_type,
         received_at: Timestamp::from_ms(received),
         verified_with,
+        queue,
+        handle_as,
         job: job.map(|id| id.parse().map_err(|e| unreadable("webhook_events.job", e))).transpose()?,
         state,
         finished_at: at(finished),

@@ -14,7 +14,7 @@ use tidemill_jobs::store::events::{self, Received};
 use tidemill_jobs::store::inbox;
 
 use crate::rig::{NOON, Outside, Rig, decided, noon};
-use crate::stripe_event::{FIRST, webhook};
+use crate::stripe_event::{FIRST, by, webhook};
 
 async fn keep(rig: &Rig, source: &str, id: &str, event_type: &str, seconds: u64) {
     let event = Received {
@@ -25,6 +25,8 @@ async fn keep(rig: &Rig, source: &str, id: &str, event_type: &str, seconds: u64)
         verified_with: Some("SECRET"),
         headers: "{}",
         body: b"\x00\xff",
+        queue: "reports",
+        handle_as: Some("some.kind"),
         job: FIRST,
     };
     assert!(events::record(&rig.app.db, event).await.unwrap());
@@ -118,22 +120,22 @@ async fn a_redelivered_event_is_processed_again_and_its_outcome_is_the_new_one()
     let rig = Rig::new(noon(), Outside::default().stripe(&fake)).await;
     let event = fake.state.subscribe("cus_1", 2_000);
     let came = webhook(&event, &rig);
-    receive(&rig.app, &came, FIRST).await.map_err(decided).unwrap();
+    receive(&rig.app, &came, by(FIRST)).await.map_err(decided).unwrap();
     apply(&rig.app, &event.id, rig.clock.now()).await.map_err(decided).unwrap();
     let look = async || inbox::find(&rig.app.db, "stripe", &event.id).await.unwrap().unwrap();
     assert_eq!((look().await.state.as_str(), look().await.redeliveries), ("applied", 0));
-    assert_eq!(look().await.verified_with.as_deref(), Some("STRIPE_WEBHOOK_SECRET"));
+    assert_eq!(look().await.verified_with.as_deref(), Some("env:STRIPE_WEBHOOK_SECRET"));
 
     let second = JobId::from_bytes([2; 16]);
     for attempt in 1..=2 {
-        let done = receive(&rig.app, &came, second).await.map_err(decided).unwrap();
+        let done = receive(&rig.app, &came, by(second)).await.map_err(decided).unwrap();
         assert_eq!(done.then.len(), 1, "{attempt}");
         let webhook = look().await;
         assert_eq!((webhook.state.as_str(), webhook.redeliveries, webhook.job), ("received", 1, Some(second)));
         assert_eq!(webhook.finished_at, None);
     }
     // The first job, if it is still being tried, takes nothing back.
-    receive(&rig.app, &came, FIRST).await.map_err(decided).unwrap();
+    receive(&rig.app, &came, by(FIRST)).await.map_err(decided).unwrap();
     assert_eq!((look().await.job, look().await.redeliveries), (Some(second), 1));
     apply(&rig.app, &event.id, rig.clock.now()).await.map_err(decided).unwrap();
     assert_eq!(look().await.state, "applied", "the mirror has it from before, and that is what counts");

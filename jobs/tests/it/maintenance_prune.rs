@@ -39,6 +39,8 @@ async fn event(rig: &Rig, id: &str, received_at: tidemill::clock::Timestamp) {
         verified_with: None,
         headers: "{}",
         body: b"{}",
+        queue: "reports",
+        handle_as: Some("some.kind"),
         job: crate::stripe_event::FIRST,
     };
     assert!(events::record(&rig.app.db, event).await.unwrap());

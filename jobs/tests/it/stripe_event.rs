@@ -8,7 +8,7 @@ use tidemill::job::{Done, JobId};
 use tidemill_jobs::fakes::Fake;
 use tidemill_jobs::fakes::stripe::{Account, SentEvent, start};
 use tidemill_jobs::handlers::stripe_event::{Handled, apply};
-use tidemill_jobs::handlers::webhook_received::receive;
+use tidemill_jobs::handlers::webhook_received::{Taker, receive};
 use tidemill_jobs::store::billing::{self, InvoiceRow, SubscriptionRow};
 use tidemill_jobs::store::events::{self, Outcome};
 
@@ -17,13 +17,18 @@ use crate::rig::{Outside, Rig, decided, noon};
 /// The job that brings an event first.
 pub(crate) const FIRST: JobId = JobId::from_bytes([1; 16]);
 
+pub(crate) fn by(job: JobId) -> Taker<'static> {
+    Taker { job, queue: "high_priority" }
+}
+
 pub(crate) fn webhook(event: &SentEvent, rig: &Rig) -> WebhookReceived {
     WebhookReceived {
         source: "stripe".to_owned(),
         event_id: event.id.clone(),
         event_type: event.event_type.clone(),
+        handle_as: None,
         received_at: rig.clock.now(),
-        verified_with: Some("STRIPE_WEBHOOK_SECRET".to_owned()),
+        verified_with: Some("env:STRIPE_WEBHOOK_SECRET".to_owned()),
         headers: BTreeMap::new(),
         body: RawBody::new(event.body.clone().into()),
     }
@@ -38,7 +43,7 @@ async fn rig() -> (Fake<Account>, Rig) {
 
 impl Rig {
     async fn receive(&self, event: &SentEvent) -> Done {
-        receive(&self.app, &webhook(event, self), FIRST).await.unwrap()
+        receive(&self.app, &webhook(event, self), by(FIRST)).await.unwrap()
     }
 
     async fn apply(&self, event: &SentEvent) -> Handled {
@@ -170,7 +175,7 @@ async fn a_webhook_of_another_source_is_recorded_and_ends_there() {
     let (stripe, rig) = rig().await;
     let event = stripe.state.subscribe("cus_1", 2_000);
     let webhook = WebhookReceived { source: "buffr".to_owned(), ..webhook(&event, &rig) };
-    assert!(receive(&rig.app, &webhook, FIRST).await.unwrap().then.is_empty());
+    assert!(receive(&rig.app, &webhook, by(FIRST)).await.unwrap().then.is_empty());
     assert_eq!(rig.count("webhook_events").await, 1);
 }
 

@@ -7,7 +7,7 @@ use crate::admin::inbox::{Inbound, InboundContent, InboxFilter, InboxPlace};
 use crate::admin::page::{Ask, Paged, Place};
 use crate::admin::{AtLeast, May, Operator, Refusal, Role, Viewer};
 use crate::ingress::{SenderReport, WebhookReceived};
-use crate::job::{JobSpec, JobState};
+use crate::job::{JobSpec, JobState, QueueName};
 use crate::queue::EnqueueError;
 
 /// One webhook with everything an operator asks next.
@@ -81,6 +81,7 @@ impl Desk {
             source: webhook.source,
             event_id: webhook.event_id,
             event_type: webhook.event_type,
+            handle_as: webhook.handle_as,
             received_at: webhook.received_at,
             verified_with: webhook.verified_with,
             headers: content.headers,
@@ -93,6 +94,12 @@ impl Desk {
             .by(&by.actor().enqueuer())
             .tag("redelivery");
         spec.traceparent = trace.map(Into::into);
+        // A queue that is gone since then is no reason to refuse: the kind has one of its own.
+        if let Some(queue) = webhook.queue.and_then(|name| name.parse::<QueueName>().ok())
+            && self.queue.names().contains(&queue)
+        {
+            spec = spec.on(queue);
+        }
         let subject = format!("webhook:{}/{}", again.source, again.event_id);
         self.enqueue(by.actor(), "webhook.redeliver", subject, spec, None).await
     }

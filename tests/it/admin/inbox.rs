@@ -62,7 +62,9 @@ fn keep(house: &House, n: u64) {
             event_id: format!("evt/{n}"),
             event_type: if n % 2 == 0 { "invoice.paid" } else { "invoice.failed" }.into(),
             received_at: START.after(Duration::from_secs(n)),
-            verified_with: Some("STRIPE_WEBHOOK_SECRET".into()),
+            verified_with: Some("env:STRIPE_WEBHOOK_SECRET".into()),
+            queue: Some("reports".into()),
+            handle_as: Some("some.kind".into()),
             job: None,
             state: if n == 0 { "received" } else { "applied" }.into(),
             finished_at: None,
@@ -118,7 +120,7 @@ async fn what_a_webhook_brought_is_shown_to_operators_only() {
     assert_eq!((seen.status, &seen.json()["content_shown"]), (StatusCode::OK, &json!(false)), "{seen:?}");
     assert_eq!(
         (&seen.json()["content"], &seen.json()["webhook"]["verified_with"]),
-        (&Value::Null, &json!("STRIPE_WEBHOOK_SECRET"))
+        (&Value::Null, &json!("env:STRIPE_WEBHOOK_SECRET"))
     );
     let seen = house.ask_as(&house.operator, "GET", &path, None).await;
     assert_eq!(seen.json()["content"]["body"], json!({ "base64": "AJ+Slv8=" }), "{seen:?}");
@@ -140,7 +142,8 @@ async fn a_redelivery_is_a_new_job_with_what_was_kept_and_a_row_in_the_audit_log
     let payload: WebhookReceived = serde_json::from_str(job.payload.get()).unwrap();
     assert_eq!((payload.source.as_str(), payload.event_id.as_str(), payload.received_at), ("stripe", "evt/0", START));
     assert_eq!(payload.body.as_bytes(), [0, 159, 146, 150, 255]);
-    assert_eq!(payload.verified_with.as_deref(), Some("STRIPE_WEBHOOK_SECRET"));
+    assert_eq!(payload.verified_with.as_deref(), Some("env:STRIPE_WEBHOOK_SECRET"));
+    assert_eq!((payload.handle_as.as_deref(), job.queue.as_str()), (Some("some.kind"), "reports"));
     assert_eq!((job.correlation_id.as_deref(), job.traceparent.as_deref()), (Some("evt/0"), Some(TRACE)));
     assert!(job.enqueued_by.starts_with("api:") && job.tags.contains(&"redelivery".to_owned()), "{job:?}");
 

@@ -13,9 +13,11 @@ async fn keep(house: &House, id: &str, received_at: Timestamp) {
         event_id: id,
         event_type: "invoice.paid",
         received_at,
-        verified_with: Some("STRIPE_WEBHOOK_SECRET"),
+        verified_with: Some("env:STRIPE_WEBHOOK_SECRET"),
         headers: r#"{"user-agent": "Stripe/1.0"}"#,
         body: b"{\"id\": \"\x1b[2J\"}",
+        queue: "reports",
+        handle_as: Some("some.kind"),
         job: JobId::from_bytes([1; 16]),
     };
     assert!(record(&house.db, event).await.unwrap());
@@ -35,7 +37,7 @@ async fn webhooks_are_listed_shown_and_redelivered_by_hand() {
     let shown = house.run("webhooks show stripe evt_1").await.out;
     for part in [
         "state        received",
-        "verified     STRIPE_WEBHOOK_SECRET",
+        "verified     env:STRIPE_WEBHOOK_SECRET",
         "not kept any more",
         "user-agent: Stripe/1.0",
         "0 times the same",
@@ -46,7 +48,8 @@ async fn webhooks_are_listed_shown_and_redelivered_by_hand() {
 
     let again = house.run("webhooks redeliver stripe evt_1 --json").await.json();
     let job = house.store.get(again["job"].as_str().unwrap().parse().unwrap()).await.unwrap().unwrap();
-    assert_eq!((&*job.kind, job.state, &*job.enqueued_by), ("webhook.received", JobState::Ready, "cli:mia"));
+    assert_eq!((&*job.kind, job.queue.as_str()), ("webhook.received", "reports"), "where it ran before");
+    assert_eq!((job.state, &*job.enqueued_by), (JobState::Ready, "cli:mia"));
     assert!(house.run("webhooks redeliver stripe evt_1").await.out.contains("already"));
     let wrong = house.run("webhooks list --state lost").await;
     assert!(wrong.exit == Exit::Usage && wrong.complaint.contains("unreadable"), "{wrong:?}");
