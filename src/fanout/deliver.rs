@@ -69,11 +69,12 @@ impl Handler for Deliver {
         if ctx.cancelled().is_cancelled() {
             return Err(JobError::retry(anyhow!("it was stopped before the POST")));
         }
-        deliver(state, &self, Turn::of(&ctx), ctx.cancelled()).await
+        let trace = ctx.traceparent().map(str::to_owned);
+        deliver(state, &self, Turn::of(&ctx), trace, ctx.cancelled()).await
     }
 }
 
-/// One attempt. When `stop` rings during the POST it soon ends, is logged, and leaves the delivery as it was.
+/// One attempt; `trace` is the W3C trace context that goes with the POST. When `stop` rings during the POST it soon ends, is logged, and leaves the delivery as it was.
 ///
 /// # Errors
 /// Retry with the schedule's wait when the receiver did not answer 2xx, cancelled when the endpoint is gone, disabled
@@ -82,6 +83,7 @@ pub async fn deliver(
     state: &FanoutState,
     job: &Deliver,
     turn: Turn,
+    trace: Option<String>,
     stop: &CancellationToken,
 ) -> Result<Done, JobError> {
     let Some(due) = ledger::load(state, job).await? else {
@@ -97,7 +99,7 @@ pub async fn deliver(
             return Err(JobError::cancelled(why));
         }
     };
-    let (host, posted) = send(state, job, &due, url, stop).await?;
+    let (host, posted) = send(state, job, &due, (url, trace), stop).await?;
     let (next, wait) = judge(state, &posted.answer, turn);
     let moved = ledger::record(state, job, &due.id, &host, &posted, &turn, next).await?;
     report(job, &host, &posted, turn, moved);
@@ -118,7 +120,7 @@ async fn send(
     state: &FanoutState,
     job: &Deliver,
     due: &Due,
-    url: &str,
+    (url, trace): (&str, Option<String>),
     stop: &CancellationToken,
 ) -> Result<(String, Posted), JobError> {
     let url = match state.guard.check(url) {
@@ -133,7 +135,7 @@ async fn send(
     }
     let timestamp_s = now.as_ms().div_euclid(1_000);
     let signature = sign(&secrets, &job.message, timestamp_s, due.body.as_bytes());
-    let out = Outgoing { url, message: job.message.clone(), timestamp_s, signature, body: due.body.clone() };
+    let out = Outgoing { url, message: job.message.clone(), timestamp_s, signature, trace, body: due.body.clone() };
     Ok((host, post(&state.client, state.config.timeout(), stop, out).await))
 }
 

@@ -30,6 +30,7 @@ pub(super) struct Outgoing {
     pub(super) message: String,
     pub(super) timestamp_s: i64,
     pub(super) signature: String,
+    pub(super) trace: Option<String>,
     pub(super) body: String,
 }
 
@@ -104,13 +105,17 @@ pub(super) async fn post(
 ) -> Posted {
     let started = Instant::now();
     let mut cut = pin!(cut(deadline, stop));
-    let request = client
+    let mut request = client
         .post(out.url)
         .header(CONTENT_TYPE, "application/json")
         .header("webhook-id", out.message)
         .header("webhook-timestamp", out.timestamp_s.to_string())
         .header("webhook-signature", out.signature)
         .body(out.body);
+    // Outside of the signature: it says what caused this, and nothing that a receiver could rely on.
+    if let Some(trace) = out.trace {
+        request = request.header("traceparent", trace);
+    }
     let nothing = |class, error| Posted {
         answer: Answer::Nothing { class, error },
         reply: String::new(),
