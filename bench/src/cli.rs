@@ -13,6 +13,8 @@ use crate::scenario::curve::Curve;
 use crate::scenario::drain::Drain;
 use crate::scenario::enqueue::{Bulk, Single};
 use crate::scenario::findings::Findings;
+use crate::scenario::ingress::Ingress;
+use crate::scenario::ingress::serve::Serve;
 use crate::scenario::recover::{Hold, Recover};
 use crate::scenario::steady::Steady;
 use crate::scenario::storm::Storm;
@@ -35,10 +37,13 @@ enum Scenario {
     Recover(Recover),
     ScheduleStorm(Storm),
     Curve(Curve),
+    Ingress(Ingress),
     ApalisFindings(Findings),
     Report(Report),
     #[command(hide = true)]
     Hold(Hold),
+    #[command(hide = true)]
+    IngressServe(Serve),
 }
 
 /// What every scenario takes.
@@ -100,9 +105,11 @@ impl Cli {
             Scenario::Recover(scenario) => scenario.run().await,
             Scenario::ScheduleStorm(scenario) => scenario.run().await,
             Scenario::Curve(scenario) => scenario.run().await,
+            Scenario::Ingress(scenario) => scenario.run().await,
             Scenario::ApalisFindings(scenario) => scenario.run().await,
             Scenario::Report(report) => report.run(),
             Scenario::Hold(hold) => hold.run().await,
+            Scenario::IngressServe(serve) => serve.run().await,
         };
         drop(folding);
         done

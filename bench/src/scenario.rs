@@ -5,6 +5,7 @@ pub mod curve;
 pub mod drain;
 pub mod enqueue;
 pub mod findings;
+pub mod ingress;
 pub mod recover;
 pub mod steady;
 pub mod storm;

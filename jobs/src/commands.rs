@@ -10,6 +10,7 @@ mod sandbox;
 mod schedules;
 mod secrets;
 mod serve;
+mod webhooks;
 
 pub use check::{Check, Connection, Setting};
 pub use enqueue::Enqueue;
@@ -21,3 +22,4 @@ pub use sandbox::Sandbox;
 pub use schedules::Schedules;
 pub use secrets::Secrets;
 pub use serve::Serve;
+pub use webhooks::Webhooks;

@@ -17,6 +17,7 @@ pub mod data_key;
 pub mod events;
 pub mod fakes;
 pub mod handlers;
+pub mod inbox;
 pub mod inspection;
 pub mod money;
 pub mod reconciliation;

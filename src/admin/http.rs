@@ -6,8 +6,10 @@
 mod audit;
 mod body;
 mod event_types;
+mod inbox;
 mod jobs;
 mod keys;
+mod once;
 mod probes;
 mod queues;
 mod recoveries;

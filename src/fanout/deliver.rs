@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
+use reqwest::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -69,11 +70,12 @@ impl Handler for Deliver {
         if ctx.cancelled().is_cancelled() {
             return Err(JobError::retry(anyhow!("it was stopped before the POST")));
         }
-        deliver(state, &self, Turn::of(&ctx), ctx.cancelled()).await
+        let trace = ctx.traceparent().map(str::to_owned);
+        deliver(state, &self, Turn::of(&ctx), trace, ctx.cancelled()).await
     }
 }
 
-/// One attempt. When `stop` rings during the POST it soon ends, is logged, and leaves the delivery as it was.
+/// One attempt; `trace` is the W3C trace context that goes with the POST. When `stop` rings during the POST it soon ends, is logged, and leaves the delivery as it was.
 ///
 /// # Errors
 /// Retry with the schedule's wait when the receiver did not answer 2xx, cancelled when the endpoint is gone, disabled
@@ -82,6 +84,7 @@ pub async fn deliver(
     state: &FanoutState,
     job: &Deliver,
     turn: Turn,
+    trace: Option<String>,
     stop: &CancellationToken,
 ) -> Result<Done, JobError> {
     let Some(due) = ledger::load(state, job).await? else {
@@ -101,7 +104,7 @@ pub async fn deliver(
             return Err(JobError::cancelled(why));
         }
     };
-    let (host, posted) = send(state, job, &due, url, stop).await?;
+    let (host, posted) = send(state, job, &due, (url, trace), stop).await?;
     let (next, wait) = judge(state, &posted.answer, turn);
     let moved = ledger::record(state, job, &due.id, &host, &posted, &turn, next).await?;
     report(job, &host, &posted, turn, moved);
@@ -122,7 +125,7 @@ async fn send(
     state: &FanoutState,
     job: &Deliver,
     due: &Due,
-    url: &str,
+    (url, trace): (&str, Option<String>),
     stop: &CancellationToken,
 ) -> Result<(String, Posted), JobError> {
     let url = match state.guard.check(url) {
@@ -134,7 +137,11 @@ async fn send(
     let dress = endpoints::dress(state, &job.endpoint, now).await?;
     let timestamp_s = now.as_ms().div_euclid(1_000);
     let (event_type, body) = (&due.event_type, due.body.as_bytes());
-    let headers = dress.headers(Stamp { message: &job.message, event_type, timestamp_s, body });
+    let mut headers = dress.headers(Stamp { message: &job.message, event_type, timestamp_s, body });
+    // Outside of the signature: it says what caused this, and nothing that a receiver could rely on.
+    if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(&trace).ok()) {
+        headers.insert("traceparent", trace);
+    }
     let out = Outgoing { url, headers, body: due.body.clone() };
     Ok((host, post(&state.client, state.config.timeout(), stop, out).await))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,10 +15,16 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
+use super::encoding::Coding;
 use super::received::WebhookReceived;
+use super::repeats::Repeats;
+use super::reply::Reply;
+use super::senders::{Answered, Senders};
 use super::source::{Source, Sources};
-use super::verify::Verified;
+use super::throttle::Throttle;
+use super::verify::{Admitted, Incoming, Verified};
 use crate::clock::Clock;
+use crate::config::ingress::IngressConfig;
 use crate::job::JobSpec;
 use crate::metrics::{WEBHOOK_SECONDS, WEBHOOKS};
 use crate::problem::{Path, Problem, read_body, with_fallbacks};
@@ -36,6 +42,9 @@ pub struct Ingress {
     sources: Arc<Sources>,
     queue: Queue,
     clock: Clock,
+    throttle: Arc<Throttle>,
+    repeats: Arc<Repeats>,
+    senders: Arc<Senders>,
 }
 
 /// Where a request ended, for the metric.
@@ -44,19 +53,36 @@ enum Outcome {
     Duplicate,
     /// The sender's id came before with another body: the first stays.
     Differs,
+    /// A handshake, answered; nothing to keep.
+    Greeted(Reply),
     Refused(&'static str, Problem),
 }
 
 impl Ingress {
-    /// Receives for `sources` into `queue`.
-    pub fn new(sources: Sources, queue: Queue, clock: Clock) -> Self {
-        Self { sources: Arc::new(sources), queue, clock }
+    /// Receives for `sources` into `queue`, at the rates that `config` has.
+    pub fn new(config: &IngressConfig, sources: Sources, queue: Queue, clock: Clock) -> Self {
+        let throttle = Arc::new(Throttle::new(config, &sources, Instant::now().into_std()));
+        let senders = Arc::new(Senders::new(&sources, config.silence));
+        Self { sources: Arc::new(sources), queue, clock, throttle, repeats: Arc::default(), senders }
+    }
+
+    /// How each source does.
+    pub fn senders(&self) -> &Arc<Senders> {
+        &self.senders
+    }
+
+    /// How often events came again; whoever keeps them takes the counts now and then.
+    pub fn repeats(&self) -> &Arc<Repeats> {
+        &self.repeats
     }
 }
 
-/// `POST /webhooks/{source}`, the sources' own paths, and `GET /health`.
+/// `POST /webhooks/{source}`, the sources' own paths, `GET /health` and `GET /webhooks/health`.
 pub fn router(ingress: Ingress) -> Router {
-    let mut router = Router::new().route("/health", get(health)).route("/webhooks/{source}", post(by_name));
+    let mut router = Router::new()
+        .route("/health", get(health))
+        .route("/webhooks/health", get(senders_health))
+        .route("/webhooks/{source}", post(by_name));
     for source in ingress.sources.by_name.values() {
         if let Some(path) = &source.path {
             let name = source.name.clone();
@@ -74,6 +100,13 @@ async fn health() -> axum::Json<serde_json::Value> {
     axum::Json(json!({"status": "ok"}))
 }
 
+/// Says whether every source speaks that used to, and nothing else: this is for anybody. Always 200, because a sender's silence
+/// is no reason to send the others elsewhere.
+async fn senders_health(State(ingress): State<Ingress>) -> axum::Json<serde_json::Value> {
+    let degraded = ingress.senders.degraded(ingress.clock.now());
+    axum::Json(json!({"status": if degraded { "degraded" } else { "ok" }}))
+}
+
 async fn by_name(State(ingress): State<Ingress>, Path(name): Path<String>, request: Request) -> Response {
     ingress.serve(&name, request).await
 }
@@ -81,39 +114,70 @@ async fn by_name(State(ingress): State<Ingress>, Path(name): Path<String>, reque
 impl Ingress {
     async fn serve(&self, name: &str, request: Request) -> Response {
         let begun = Instant::now();
-        let Some(source) = self.sources.get(name) else {
+        let source = self.sources.get(name);
+        if let Err(limited) = self.throttle.admit(name, begun.into_std()) {
+            let name = source.map_or("unknown", |source| source.name());
+            counter!(WEBHOOKS, "source" => name.to_owned(), "outcome" => "rate_limited").increment(1);
+            self.answered(name, "rate_limited", false, begun);
+            return limited.into_problem().into_response();
+        }
+        let Some(source) = source else {
             counter!(WEBHOOKS, "source" => "unknown", "outcome" => "unknown_source").increment(1);
             return Problem::not_found("no webhook source has this name").into_response();
         };
         let (parts, body) = request.into_parts();
-        let outcome = self.receive(source, parts, body).await;
+        // What the sender wants to hear instead of our own words.
+        let mut own = None;
+        let outcome = self.receive(source, parts, body, &mut own).await;
+        let spoke = !matches!(outcome, Outcome::Refused(..));
+        let mut taken = |status: &str| own.take().map_or_else(|| taken(status), Reply::into_response);
         let (word, response) = match outcome {
             Outcome::Accepted => ("accepted", taken("accepted")),
             Outcome::Duplicate => ("duplicate", taken("duplicate")),
             Outcome::Differs => ("duplicate_differs", taken("duplicate")),
+            Outcome::Greeted(reply) => ("greeting", reply.into_response()),
             Outcome::Refused(reason, problem) => (reason, problem.into_response()),
         };
         counter!(WEBHOOKS, "source" => source.name.clone(), "outcome" => word).increment(1);
         histogram!(WEBHOOK_SECONDS, "source" => source.name.clone()).record(begun.elapsed().as_secs_f64());
+        self.answered(&source.name, word, spoke, begun);
         response
     }
 
-    async fn receive(&self, source: &Source, parts: Parts, body: axum::body::Body) -> Outcome {
-        let headers = parts.headers;
-        if let Err(problem) = check_encoding(&headers) {
-            return Outcome::Refused("encoding", problem);
-        }
+    fn answered(&self, source: &str, outcome: &'static str, spoke: bool, begun: Instant) {
+        let (took, at) = (begun.elapsed(), self.clock.now());
+        self.senders.answered(source, Answered { outcome, spoke, took, at });
+    }
+
+    async fn receive(&self, source: &Source, parts: Parts, body: axum::body::Body, own: &mut Option<Reply>) -> Outcome {
+        let Parts { headers, uri, .. } = parts;
+        let coding = match Coding::of(&headers, source) {
+            Ok(coding) => coding,
+            Err(problem) => return Outcome::Refused("encoding", problem),
+        };
         let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-        let body = match read_body(body, declared, source.body_bytes).await {
+        let body = read_body(body, declared, source.body_bytes).await;
+        let body = match body.and_then(|body| coding.open(body, source.body_bytes)) {
             Ok(body) => body,
             Err(problem) => return Outcome::Refused("body", problem),
         };
-        match source.verify(&headers, body, self.clock.now()) {
-            Ok(event) => self.keep(source, &headers, event).await,
+        let incoming = Incoming { headers: &headers, uri: &uri, body: &body };
+        match source.verify(incoming, self.clock.now()).await {
+            Ok(Admitted::Greeting(reply)) => Outcome::Greeted(reply),
+            Ok(Admitted::Event(event)) => {
+                *own = event.reply().cloned();
+                self.keep(source, &headers, event).await
+            }
             Err(reason) => {
                 tracing::info!(source = source.name, %reason, "a webhook was refused");
-                let detail = "the request's signature was not accepted";
-                Outcome::Refused(reason.as_str(), Problem::unauthorized(detail, "Signature"))
+                Outcome::Refused(
+                    reason.as_str(),
+                    if reason.is_temporary() {
+                        Problem::unavailable("try the same request again later", RETRY_AFTER)
+                    } else {
+                        Problem::unauthorized("the request's signature was not accepted", "Signature")
+                    },
+                )
             }
         }
     }
@@ -133,6 +197,7 @@ impl Ingress {
                 // A look, not a decision: when it fails, the event is a duplicate all the same.
                 let first = timeout_at(deadline, self.queue.store().get(first)).await;
                 let differs = matches!(&first, Ok(Ok(Some(job))) if !job.tags.contains(&mark));
+                self.repeats.note(&event.source, &event.event_id, differs, event.received_at);
                 if differs {
                     tracing::warn!(
                         source = source.name,
@@ -156,20 +221,10 @@ fn taken(status: &str) -> Response {
     axum::Json(json!({"status": status})).into_response()
 }
 
-fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    // A compressed body is neither what was signed nor bounded.
-    match headers.get_all(CONTENT_ENCODING).iter().find(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        Some(value) => {
-            let given = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            Err(Problem::unsupported(&CONTENT_ENCODING, given, "identity, or none").closing())
-        }
-        None => Ok(()),
-    }
-}
-
 fn spec(source: &Source, headers: &HeaderMap, event: &WebhookReceived, mark: &str) -> Result<JobSpec, EnqueueError> {
     let key = format!("webhook:{}:{}", event.source, event.event_id);
     let mut spec = JobSpec::of(event)?
+        .on(source.queue.clone())
         .unique_for(&key, source.remember)
         .correlation(&event.event_id)
         .by(&format!("webhook:{}", event.source))

@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 18] = [
     (
         "admin",
-        &["clock", "data", "fanout", "job", "listener", "metrics", "problem", "queue", "schedule", "store", "worker"],
+        &[
+            "clock", "data", "fanout", "ingress", "job", "listener", "metrics", "problem", "queue", "schedule",
+            "store", "worker",
+        ],
     ),
-    ("ingress", &["clock", "config", "job", "listener", "metrics", "problem", "queue", "store"]),
+    ("ingress", &["clock", "config", "job", "listener", "metrics", "outbound", "problem", "queue", "store"]),
     ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "sealing", "store", "worker"]),
     ("schedule", &["clock", "config", "job", "metrics", "queue", "store"]),
     ("worker", &["clock", "job", "metrics", "queue", "store"]),

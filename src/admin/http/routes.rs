@@ -5,7 +5,7 @@ use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
 use super::{
-    Operators, audit, event_types, jobs, keys, probes, queues, recoveries, schedules, secrets, webhooks, workers,
+    Operators, audit, event_types, inbox, jobs, keys, probes, queues, recoveries, schedules, secrets, webhooks, workers,
 };
 use crate::admin::{May, Rank, Role};
 
@@ -90,6 +90,10 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Get, "/api/v1/recoveries", "What is being sent again, newest first", recoveries::list),
         keyed(Get, "/api/v1/recoveries/{id}", "How far one of them is", recoveries::show),
         keyed(Post, "/api/v1/recoveries/{id}/cancel", "End one; what was sent stays sent", recoveries::cancel),
+        keyed(Get, "/api/v1/webhooks/events", "Webhooks that came in, newest first", inbox::list),
+        keyed(Get, "/api/v1/webhooks/events/{source}/{id}", "One webhook that came in", inbox::show),
+        keyed(Post, "/api/v1/webhooks/events/{source}/{id}/redeliver", "Process it again", inbox::redeliver),
+        keyed(Get, "/api/v1/webhooks/sources", "How each source of webhooks does", inbox::sources),
         keyed(Get, "/api/v1/keys", "All API keys", keys::list),
         keyed(Post, "/api/v1/keys", "Make a key; it is shown once", keys::create),
         keyed(Post, "/api/v1/keys/{id}/revoke", "Take a key back at once", keys::revoke),

@@ -77,6 +77,13 @@ fn samples() -> BTreeMap<(&'static str, &'static str), (&'static str, Option<Val
         (("GET", "/api/v1/recoveries"), ("/api/v1/recoveries", None)),
         (("GET", "/api/v1/recoveries/{id}"), ("/api/v1/recoveries/rcv_none", None)),
         (("POST", "/api/v1/recoveries/{id}/cancel"), ("/api/v1/recoveries/rcv_none/cancel", None)),
+        (("GET", "/api/v1/webhooks/events"), ("/api/v1/webhooks/events", None)),
+        (("GET", "/api/v1/webhooks/events/{source}/{id}"), ("/api/v1/webhooks/events/stripe/evt_1", None)),
+        (
+            ("POST", "/api/v1/webhooks/events/{source}/{id}/redeliver"),
+            ("/api/v1/webhooks/events/stripe/evt_1/redeliver", None),
+        ),
+        (("GET", "/api/v1/webhooks/sources"), ("/api/v1/webhooks/sources", None)),
         (("GET", "/api/v1/keys"), ("/api/v1/keys", None)),
         (("POST", "/api/v1/keys"), ("/api/v1/keys", Some(json!({ "name": "one", "role": "viewer" })))),
         (("POST", "/api/v1/keys/{id}/revoke"), ("/api/v1/keys/000000000000/revoke", None)),

@@ -224,12 +224,12 @@ async fn an_endpoint_that_the_rules_no_longer_allow_gets_nothing() {
     let strict =
         stage.again(tidemill::config::fanout::FanoutConfig { ports: vec![receiver.address().port()], ..strict });
     for job in [&literal, &named] {
-        deliver(&strict, job, turn(1), &CancellationToken::new()).await.unwrap_err();
+        deliver(&strict, job, turn(1), None, &CancellationToken::new()).await.unwrap_err();
         let attempt = stage.attempts(job).await.remove(0);
         assert_eq!(attempt.error_class.as_deref(), Some("refused"), "{attempt:?}");
     }
     assert!(receiver.seen().is_empty());
-    deliver(&open, &named, turn(2), &CancellationToken::new()).await.unwrap();
+    deliver(&open, &named, turn(2), None, &CancellationToken::new()).await.unwrap();
     assert_eq!(receiver.seen().len(), 1);
 }
 
@@ -253,7 +253,7 @@ async fn a_post_whose_job_is_stopped_ends_soon_is_logged_and_leaves_the_delivery
         }
         stop.cancel();
     };
-    let (outcome, ()) = tokio::join!(deliver(&stage.state, &job, turn(1), &stop), stopping);
+    let (outcome, ()) = tokio::join!(deliver(&stage.state, &job, turn(1), None, &stop), stopping);
     assert!(matches!(outcome, Err(JobError::Retry { .. })), "{outcome:?}");
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(stage.attempts(&job).await[0].error_class.as_deref(), Some("stopped"));
