@@ -89,3 +89,16 @@ fn what_a_template_says_is_what_is_signed() {
     let seeds = TEMPLATES.iter().map(|seed| seed.as_bytes().to_vec()).collect();
     assert!(run(seeds, template_engine) > 0, "no template was allowed");
 }
+
+#[test]
+fn what_the_fuzzers_have_found_holds_here_too() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let properties: [(&str, fn(&[u8]) -> bool); 3] =
+        [("header_grammars", header_grammars), ("jwt_reader", jwt_reader), ("template_engine", template_engine)];
+    for (name, property) in properties {
+        let inputs: Vec<_> = std::fs::read_dir(corpus.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(inputs.len() > 100, "{name} has {} inputs", inputs.len());
+        let through = inputs.iter().filter(|path| property(&std::fs::read(path).unwrap())).count();
+        assert!(through > 0, "{name}: no input came through to the end");
+    }
+}
