@@ -1,8 +1,9 @@
 //! The fan-out's side: keeps messages and opens deliveries, each once.
 
 use serde::Serialize;
+use sqlx::FromRow;
 
-use super::super::fan_out::Batch;
+use super::super::fan_out::{Batch, Opened};
 use super::super::history::DeliveryState;
 use super::super::{Event, FanoutState, Pattern};
 use crate::clock::Timestamp;
@@ -11,6 +12,15 @@ use crate::{on_pool, on_tx};
 
 /// Endpoints looked at in one transaction, and jobs enqueued in one call.
 pub(in super::super) const BATCH: usize = 500;
+
+/// An endpoint as the fan-out needs it.
+#[derive(FromRow)]
+struct Candidate {
+    id: String,
+    event_types: String,
+    ordering: Option<String>,
+    retry_delays_ms: Option<String>,
+}
 
 /// What receivers get, in the shape that Standard Webhooks recommends.
 #[derive(Serialize)]
@@ -37,16 +47,16 @@ pub(in super::super) async fn open_batch(
         return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true });
     }
     let page = enabled_endpoints(&mut tx, &event.tenant, after).await?;
-    let last = (page.len() == BATCH).then(|| page.last().map(|(id, _)| id.clone())).flatten();
+    let last = (page.len() == BATCH).then(|| page.last().map(|e| e.id.clone())).flatten();
     let mut pending = Vec::new();
-    for (endpoint, patterns) in page {
-        let patterns: Vec<Pattern> = serde_json::from_str(&patterns)?;
+    for endpoint in page {
+        let patterns: Vec<Pattern> = serde_json::from_str(&endpoint.event_types)?;
         if !patterns.iter().any(|p| p.matches(&event.event_type)) {
             continue;
         }
-        let delivery = state.new_id("dlv_", now);
-        if open_delivery(&mut tx, &delivery, &message, &endpoint, &event.tenant, now).await? {
-            pending.push(endpoint);
+        let new = state.new_id("dlv_", now);
+        if let Some(delivery) = open_delivery(&mut tx, new, &message, &endpoint, &event.tenant, now).await? {
+            pending.push(Opened { delivery, endpoint: endpoint.id, retry_delays_ms: endpoint.retry_delays_ms });
         }
     }
     tx.commit().await?;
@@ -85,11 +95,12 @@ async fn keep_message(
     })
 }
 
-async fn enabled_endpoints(tx: &mut Tx, tenant: &str, after: &str) -> Result<Vec<(String, String)>, sqlx::Error> {
+async fn enabled_endpoints(tx: &mut Tx, tenant: &str, after: &str) -> Result<Vec<Candidate>, sqlx::Error> {
     on_tx!(tx, conn => {
         sqlx::query_as(
-            "select id, event_types from endpoints
-             where tenant = $1 and id > $2 and state = 'enabled' order by id limit $3",
+            "select e.id, e.event_types, s.ordering, s.retry_delays_ms
+             from endpoints e left join endpoint_delivery s on s.endpoint_id = e.id
+             where e.tenant = $1 and e.id > $2 and e.state = 'enabled' order by e.id limit $3",
         )
         .bind(tenant)
         .bind(after)
@@ -99,15 +110,15 @@ async fn enabled_endpoints(tx: &mut Tx, tenant: &str, after: &str) -> Result<Vec
     })
 }
 
-/// True when its job is still to be enqueued: it is new, or an earlier run died before its first attempt.
+/// The delivery whose job is still to be enqueued: it is new, or an earlier run died before its first attempt.
 async fn open_delivery(
     tx: &mut Tx,
-    id: &str,
+    id: String,
     message: &str,
-    endpoint: &str,
+    endpoint: &Candidate,
     tenant: &str,
     now: Timestamp,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<String>, sqlx::Error> {
     on_tx!(tx, conn => {
         let inserted = sqlx::query(
             "insert into deliveries
@@ -115,24 +126,31 @@ async fn open_delivery(
              values ($1, $2, $3, $4, 'pending', 0, 0, $5, $5)
              on conflict (message_id, endpoint_id) do nothing",
         )
-        .bind(id)
+        .bind(&id)
         .bind(message)
-        .bind(endpoint)
+        .bind(&endpoint.id)
         .bind(tenant)
         .bind(now.as_ms())
         .execute(&mut *conn)
         .await?
         .rows_affected();
         if inserted == 1 {
-            return Ok(true);
+            if endpoint.ordering.as_deref() == Some("strict") {
+                sqlx::query("insert into delivery_order (endpoint_id, delivery_id) values ($1, $2)")
+                    .bind(&endpoint.id)
+                    .bind(&id)
+                    .execute(conn)
+                    .await?;
+            }
+            return Ok(Some(id));
         }
-        let state: String =
-            sqlx::query_scalar("select state from deliveries where message_id = $1 and endpoint_id = $2")
+        let (id, state): (String, String) =
+            sqlx::query_as("select id, state from deliveries where message_id = $1 and endpoint_id = $2")
                 .bind(message)
-                .bind(endpoint)
+                .bind(&endpoint.id)
                 .fetch_one(conn)
                 .await?;
-        Ok(state == DeliveryState::Pending.as_str())
+        Ok((state == DeliveryState::Pending.as_str()).then_some(id))
     })
 }
 
