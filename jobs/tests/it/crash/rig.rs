@@ -18,7 +18,7 @@ use super::history::{Dump, History, Job, Kill, Post, Sent};
 use super::sender::Sender;
 
 pub(super) const WEBHOOK_SECRET: &str = "whsec_from_stripe";
-const HOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(super) const HOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
