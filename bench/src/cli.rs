@@ -12,6 +12,7 @@ use crate::scenario::backlog::Backlog;
 use crate::scenario::curve::Curve;
 use crate::scenario::drain::Drain;
 use crate::scenario::enqueue::{Bulk, Single};
+use crate::scenario::fanout::{Fanout, Receive};
 use crate::scenario::findings::Findings;
 use crate::scenario::recover::{Hold, Recover};
 use crate::scenario::steady::Steady;
@@ -35,10 +36,13 @@ enum Scenario {
     Recover(Recover),
     ScheduleStorm(Storm),
     Curve(Curve),
+    Fanout(Fanout),
     ApalisFindings(Findings),
     Report(Report),
     #[command(hide = true)]
     Hold(Hold),
+    #[command(hide = true)]
+    Receive(Receive),
 }
 
 /// What every scenario takes.
@@ -100,9 +104,11 @@ impl Cli {
             Scenario::Recover(scenario) => scenario.run().await,
             Scenario::ScheduleStorm(scenario) => scenario.run().await,
             Scenario::Curve(scenario) => scenario.run().await,
+            Scenario::Fanout(scenario) => scenario.run().await,
             Scenario::ApalisFindings(scenario) => scenario.run().await,
             Scenario::Report(report) => report.run(),
             Scenario::Hold(hold) => hold.run().await,
+            Scenario::Receive(receive) => receive.run().await,
         };
         drop(folding);
         done
