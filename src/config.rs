@@ -139,6 +139,12 @@ impl Config {
     /// Names the first key that is wrong.
     pub fn complete(mut self) -> Result<Self, ConfigError> {
         self.queues.complete()?;
+        for (name, source) in &self.ingress.sources {
+            if let Some(queue) = source.queue.as_ref().filter(|queue| !self.queues.0.contains_key(*queue)) {
+                let why = "no such queue is configured; name one below `queues`";
+                return Err(ConfigError::invalid(format!("ingress.sources.{name}.queue"), queue, why));
+            }
+        }
         self.worker.check()?;
         self.fanout.check().map_err(|e| ConfigError::invalid(format!("fanout.{}", e.field), &e.value, e.allowed))?;
         self.queue_location()?;

@@ -6,11 +6,18 @@
 //! here instead of failing with BUSY) and several reading ones.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use together::Line;
+
+mod together;
+
+pub use together::Write;
 
 const READERS: u32 = 4;
 
@@ -50,6 +57,7 @@ pub enum DataError {
 pub struct Database {
     pools: Pools,
     place: String,
+    line: Arc<Line>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +150,7 @@ impl Database {
         let fail = |source| DataError::Sql { place: place.clone(), source };
         let write = pool(1).connect_with(options.clone()).await.map_err(fail)?;
         let read = pool(READERS).connect_with(options.read_only(false)).await.map_err(fail)?;
-        Ok(Self { pools: Pools::Sqlite { read, write }, place })
+        Ok(Self { pools: Pools::Sqlite { read, write }, place, line: Arc::new(Line::new()) })
     }
 
     /// For statements that only read.
@@ -166,6 +174,17 @@ impl Database {
     pub async fn begin(&self) -> Result<Tx, sqlx::Error> {
         match &self.pools {
             Pools::Sqlite { write, .. } => Ok(Tx::Sqlite(write.begin_with("begin immediate").await?)),
+        }
+    }
+
+    /// Writes in a transaction shared with all who write at the same time, and comes back when it is durable. For what many
+    /// do at once: a commit waits for the disk, however little stands in it.
+    ///
+    /// # Errors
+    /// What `work` fails with, or that the database did not take it; nothing of it is kept then.
+    pub async fn together<W: Write>(&self, work: W) -> Result<W::Output, W::Error> {
+        match &self.pools {
+            Pools::Sqlite { write, .. } => self.line.write(write, work).await,
         }
     }
 
@@ -243,6 +262,7 @@ impl Database {
 
     /// Closes the pools; what is under way finishes first.
     pub async fn close(&self) {
+        self.line.end().await;
         match &self.pools {
             Pools::Sqlite { read, write } => {
                 read.close().await;

@@ -51,7 +51,6 @@ pub struct FanoutState {
     courier: post::Courier,
     guard: Arc<Guard>,
     gate: Arc<deliver::Gate>,
-    scribe: ledger::Scribe,
     walk: prune::Walk,
     config: FanoutConfig,
     clock: Clock,
@@ -92,8 +91,7 @@ impl FanoutState {
         config.check()?;
         let guard = Arc::new(Guard::over(&config, resolver));
         let courier = post::Courier::new(Arc::clone(&guard), config.timeout(), config.ca_file.as_deref())?;
-        let (gate, scribe, walk) = (Arc::default(), ledger::Scribe::default(), prune::Walk::default());
-        Ok(Self { db, courier, guard, gate, scribe, walk, config, clock, entropy })
+        Ok(Self { db, courier, guard, gate: Arc::default(), walk: prune::Walk::default(), config, clock, entropy })
     }
 
     /// The database behind it.

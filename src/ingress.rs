@@ -3,13 +3,19 @@
 //! [`router`] serves the whole road: a [`Source`] turns a request into a [`Verified`] event or a refusal, the event becomes
 //! one [`WebhookReceived`] job under a key made of the source and the sender's own id, and only a durable job is answered
 //! with 2xx. A sender that retries, or two copies at the same instant, make no second job. A source without its secret
-//! refuses to start; nothing here skips the check.
+//! refuses to start; nothing here skips the check. How each sender signs stands in `scheme`, one file a sender.
 
+mod describe;
+mod encoding;
+mod key;
+mod plaid;
 mod receive;
 mod received;
-mod secret;
+mod reply;
+mod scheme;
 mod signature;
 mod source;
+mod template;
 mod verify;
 
 use crate::config::ingress::{IngressConfig, MAX_BODY_BYTES};
@@ -17,8 +23,9 @@ use crate::listener::ListenerLimits;
 
 pub use receive::{Ingress, router};
 pub use received::{RawBody, WebhookReceived};
+pub use reply::Reply;
 pub use source::{Source, SourceError, Sources};
-pub use verify::{Verified, VerifyError};
+pub use verify::{Admitted, Incoming, Verified, VerifyError};
 
 /// The listener's limits as configured. Bodies may be as large as any source takes; a smaller cap of its own acts in the handler.
 pub fn limits(config: &IngressConfig) -> ListenerLimits {

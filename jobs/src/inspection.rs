@@ -16,9 +16,10 @@ use crate::config::IntegrationsConfig;
 use crate::wiring::{Wiring, open_database, open_store};
 
 /// Variables that hold secrets or switch integrations on; shown as set or not set.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 8] = [
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
+    "BUFFR_WEBHOOK_SECRET",
     "PLAID_CLIENT_ID",
     "PLAID_SECRET",
     "TIDEMILL_DATA_KEY",

@@ -3,12 +3,20 @@
 //! Secrets never stand here: a source names the environment variables or files that hold them, several while one is being
 //! rotated. What a number may be is checked while it is read, so that the error names the key and the file or variable.
 
+mod signing;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::de::Unexpected;
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use self::signing::{
+    BodyEncoding, Encoding, Hash, HmacConfig, ListConfig, Place, PlaidConfig, ReplyConfig, SchemeName, SecretForm,
+    TimeUnit,
+};
+use crate::job::QueueName;
 
 /// No source may accept more; [`WebhookReceived`](crate::ingress::WebhookReceived) is sized for it.
 pub const MAX_BODY_BYTES: u64 = 1024 * 1024;
@@ -21,8 +29,8 @@ pub struct IngressConfig {
     pub listen: SocketAddr,
     /// What it puts up with.
     pub limits: LimitsConfig,
-    /// The senders, by the name in their URL: `POST /webhooks/{name}`. `stripe` is there by itself when
-    /// `STRIPE_WEBHOOK_SECRET` is set.
+    /// The senders, by the name in their URL: `POST /webhooks/{name}`. `stripe` and `buffr` are there by themselves when
+    /// `STRIPE_WEBHOOK_SECRET` or `BUFFR_WEBHOOK_SECRET` is set.
     pub sources: BTreeMap<String, SourceConfig>,
 }
 
@@ -74,7 +82,7 @@ impl Default for LimitsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// How it signs: `stripe`, `standard_webhooks`, or `hmac`, which `[ingress.sources.<name>.hmac]` describes.
+    /// How it signs; `hmac` is described in `[ingress.sources.<name>.hmac]`.
     pub scheme: SchemeName,
     /// The environment variables with its secrets; one name or a list. Any of the secrets will do.
     #[serde(default, deserialize_with = "one_or_more")]
@@ -85,24 +93,43 @@ pub struct SourceConfig {
     /// The particulars of scheme `hmac`.
     #[serde(default)]
     pub hmac: Option<HmacConfig>,
-    /// How far its timestamp may be off to either side; 300. There is no way to switch this off.
-    #[serde(default = "default_tolerance", deserialize_with = "within::<_, 1, 3_600>")]
-    pub tolerance_seconds: u64,
-    /// Where the sender's own id of the event is, `header:<name>` or `body:</json/pointer>`. Without one the body's SHA-256 serves.
+    /// The particulars of scheme `plaid`; all have defaults.
+    #[serde(default)]
+    pub plaid: Option<PlaidConfig>,
+    /// The address that the sender calls, without a query, where that is part of what it signs.
+    #[serde(default)]
+    pub public_url: Option<String>,
+    /// How far its timestamp may be off to either side; 300, for SendGrid a day. There is no way to switch this off.
+    #[serde(default, deserialize_with = "maybe_within::<_, 1, 86_400>")]
+    pub tolerance_seconds: Option<u64>,
+    /// Where the sender's own id of the event is, `header:<name>`, `body:</json/pointer>` or `form:<name>`. Without one the
+    /// body's SHA-256 serves.
     #[serde(default)]
     pub id: Option<Place>,
     /// Where the event's type is.
     #[serde(default)]
     pub event_type: Option<Place>,
-    /// How long an id is remembered, at least the sender's whole time of retries; 720 for Stripe, else 96.
-    #[serde(default, deserialize_with = "maybe_within::<_, 1, 8_760>")]
+    /// The queue of its jobs; `high_priority`.
+    #[serde(default)]
+    pub queue: Option<QueueName>,
+    /// The kind of job that handles an event once it is recorded, by the event's type; `*` for all others.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, String>,
+    /// How long an id is remembered, at least the sender's whole time of retries; 0: while its job is not finished.
+    #[serde(default, deserialize_with = "maybe_within::<_, 0, 8_760>")]
     pub remember_hours: Option<u64>,
     /// Larger bodies are refused, 1 MiB.
     #[serde(default = "default_body", deserialize_with = "within::<_, 1, MAX_BODY_BYTES>")]
     pub body_bytes: u64,
+    /// The one `Content-Encoding` that is accepted; none by default.
+    #[serde(default)]
+    pub allow_encoding: Option<BodyEncoding>,
     /// A second path that it posts to, for senders that bring their own.
     #[serde(default)]
     pub path: Option<String>,
+    /// What it is told in place of the scheme's own reply.
+    #[serde(default)]
+    pub reply: Option<ReplyConfig>,
 }
 
 impl SourceConfig {
@@ -113,146 +140,24 @@ impl SourceConfig {
             secret_env: vec![secret_env.to_owned()],
             secret_file: Vec::new(),
             hmac: None,
-            tolerance_seconds: default_tolerance(),
+            plaid: None,
+            public_url: None,
+            tolerance_seconds: None,
             id: None,
             event_type: None,
+            queue: None,
+            kinds: BTreeMap::new(),
             remember_hours: None,
             body_bytes: default_body(),
+            allow_encoding: None,
             path: None,
+            reply: None,
         }
     }
-}
-
-/// The schemes there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SchemeName {
-    /// `Stripe-Signature`, `v1` only.
-    Stripe,
-    /// Standard Webhooks 1.0.0, `v1`; also Svix.
-    StandardWebhooks,
-    /// Any HMAC over a template.
-    Hmac,
-}
-
-/// `[ingress.sources.<name>.hmac]`: how a sender signs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HmacConfig {
-    /// The header with the signature.
-    pub signature_header: String,
-    /// What stands before the signature: `sha256=`, `v0=`; nothing by default. Not together with `list`.
-    #[serde(default)]
-    pub prefix: String,
-    /// The header holds several labelled values.
-    #[serde(default)]
-    pub list: Option<ListConfig>,
-    /// How the signature is written.
-    pub encoding: Encoding,
-    /// `sha256` unless said otherwise.
-    #[serde(default)]
-    pub hash: Hash,
-    /// How the secret is written.
-    #[serde(default)]
-    pub secret: SecretForm,
-    /// What is signed, made of `{id}`, `{ts}`, `{body}` and text between; `{body}` by default.
-    #[serde(default = "default_template")]
-    pub template: String,
-    /// The header with the time in seconds since 1970, where it is not in the list.
-    #[serde(default)]
-    pub timestamp_header: Option<String>,
-}
-
-/// `…hmac.list`: a header like `t=1,v1=a,v1=b` or `v1,a v1,b`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListConfig {
-    /// Between the items.
-    pub separator: char,
-    /// Between an item's label and its value.
-    pub joint: char,
-    /// The label of the signatures that count; others are passed over.
-    pub version: String,
-    /// The label of the time, if it is in the list.
-    #[serde(default)]
-    pub timestamp: Option<String>,
-}
-
-/// How bytes are written as text. Exactly this form is accepted: lower case, or with padding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// Lower-case hexadecimal.
-    Hex,
-    /// Standard base64, padded.
-    Base64,
-}
-
-/// The hash below the HMAC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hash {
-    /// SHA-256.
-    #[default]
-    Sha256,
-    /// SHA-512.
-    Sha512,
-}
-
-/// How a secret is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SecretForm {
-    /// Its text is the key.
-    #[default]
-    Raw,
-    /// Base64 of the key.
-    Base64,
-    /// `whsec_` and base64 of the key, or the base64 alone.
-    Whsec,
-}
-
-/// Where in a request something is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Place {
-    /// In a header.
-    Header(String),
-    /// In the JSON body, at a pointer (RFC 6901).
-    Body(String),
-}
-
-impl TryFrom<String> for Place {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("header", name)) if !name.is_empty() => Ok(Self::Header(name.to_owned())),
-            Some(("body", pointer)) if pointer.starts_with('/') => Ok(Self::Body(pointer.to_owned())),
-            _ => Err(format!("`{text}` names no place; allowed: `header:<name>` or `body:</json/pointer>`")),
-        }
-    }
-}
-
-impl From<Place> for String {
-    fn from(place: Place) -> Self {
-        match place {
-            Place::Header(name) => format!("header:{name}"),
-            Place::Body(pointer) => format!("body:{pointer}"),
-        }
-    }
-}
-
-const fn default_tolerance() -> u64 {
-    300
 }
 
 const fn default_body() -> u64 {
     MAX_BODY_BYTES
-}
-
-fn default_template() -> String {
-    "{body}".to_owned()
 }
 
 fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<u64, D::Error> {

@@ -199,7 +199,7 @@ async fn open(state: &FanoutState, job: &Deliver, due: &Due, host: &str, turn: T
         strict: due.sending.ordering == Ordering::Strict,
     };
     let attempt = opening.attempt.clone();
-    match state.scribe.open(&state.db, opening).await? {
+    match state.db.together(opening).await? {
         Said::Opened => Ok(attempt),
         Said::Busy => Err(snooze(state.gate.busy(&job.endpoint, now))),
         Said::InLine { until } => {
@@ -236,7 +236,7 @@ async fn close(
         strict: due.sending.ordering == Ordering::Strict,
         now: state.clock.now(),
     };
-    let closed = state.scribe.close(&state.db, closing).await?;
+    let closed = state.db.together(closing).await?;
     if let Some(pass) = pass {
         let rule = BreakerRule { failures: state.config.breaker_failures, cooldown: state.config.breaker_cooldown() };
         if let Err(error) = pass.report(queue.store().as_ref(), shown, posted.duration, rule).await {

@@ -4,7 +4,7 @@
 //! that is through is marked, so that a later run changes nothing, not even for endpoints that came since.
 
 use super::deliver::Deliver;
-use super::ledger::{self, BATCH};
+use super::ledger::{BATCH, CloseMessage, OpenBatch};
 use super::{Event, FanoutState};
 use crate::clock::Timestamp;
 use crate::job::{Done, JobError, JobId, JobSpec};
@@ -60,7 +60,9 @@ pub async fn fan_out(
     let mut after = String::new();
     let mut deliveries = 0;
     loop {
-        let batch = ledger::open_batch(state, event, at, &after).await?;
+        let (now, entropy) = (state.clock.now(), state.entropy.clone());
+        let open = OpenBatch { event: event.clone(), at, after, now, entropy };
+        let batch = state.db.together(open).await?;
         if batch.fanned {
             return Ok(report(&batch.message, 0));
         }
@@ -75,7 +77,7 @@ pub async fn fan_out(
             queue.store().enqueue(jobs).await?;
         }
         let Some(last) = batch.last else {
-            ledger::close_message(state, &batch.message).await?;
+            state.db.together(CloseMessage { message: batch.message.clone(), now: state.clock.now() }).await?;
             return Ok(report(&batch.message, deliveries));
         };
         after = last;

@@ -14,12 +14,10 @@ use crate::on_pool;
 mod lines;
 mod mend;
 mod open;
-mod scribe;
 
 pub(super) use lines::{Closing, Next, Opening, Said, cancel};
 pub(super) use mend::{Found, begin_anew, end, interrupt, unsettled};
-pub(super) use open::{BATCH, close_message, open_batch};
-pub(super) use scribe::Scribe;
+pub(super) use open::{BATCH, CloseMessage, OpenBatch};
 
 /// A delivery as its handler needs it.
 #[derive(Debug)]

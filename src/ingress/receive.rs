@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,9 +15,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
+use super::encoding::Coding;
 use super::received::WebhookReceived;
+use super::reply::Reply;
 use super::source::{Source, Sources};
-use super::verify::Verified;
+use super::verify::{Admitted, Incoming, Verified};
 use crate::clock::Clock;
 use crate::job::JobSpec;
 use crate::metrics::{WEBHOOK_SECONDS, WEBHOOKS};
@@ -44,6 +46,8 @@ enum Outcome {
     Duplicate,
     /// The sender's id came before with another body: the first stays.
     Differs,
+    /// A handshake, answered; nothing to keep.
+    Greeted(Reply),
     Refused(&'static str, Problem),
 }
 
@@ -86,11 +90,15 @@ impl Ingress {
             return Problem::not_found("no webhook source has this name").into_response();
         };
         let (parts, body) = request.into_parts();
-        let outcome = self.receive(source, parts, body).await;
+        // What the sender wants to hear instead of our own words.
+        let mut own = None;
+        let outcome = self.receive(source, parts, body, &mut own).await;
+        let mut taken = |status: &str| own.take().map_or_else(|| taken(status), Reply::into_response);
         let (word, response) = match outcome {
             Outcome::Accepted => ("accepted", taken("accepted")),
             Outcome::Duplicate => ("duplicate", taken("duplicate")),
             Outcome::Differs => ("duplicate_differs", taken("duplicate")),
+            Outcome::Greeted(reply) => ("greeting", reply.into_response()),
             Outcome::Refused(reason, problem) => (reason, problem.into_response()),
         };
         counter!(WEBHOOKS, "source" => source.name.clone(), "outcome" => word).increment(1);
@@ -98,22 +106,35 @@ impl Ingress {
         response
     }
 
-    async fn receive(&self, source: &Source, parts: Parts, body: axum::body::Body) -> Outcome {
-        let headers = parts.headers;
-        if let Err(problem) = check_encoding(&headers) {
-            return Outcome::Refused("encoding", problem);
-        }
+    async fn receive(&self, source: &Source, parts: Parts, body: axum::body::Body, own: &mut Option<Reply>) -> Outcome {
+        let Parts { headers, uri, .. } = parts;
+        let coding = match Coding::of(&headers, source) {
+            Ok(coding) => coding,
+            Err(problem) => return Outcome::Refused("encoding", problem),
+        };
         let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-        let body = match read_body(body, declared, source.body_bytes).await {
+        let body = read_body(body, declared, source.body_bytes).await;
+        let body = match body.and_then(|body| coding.open(body, source.body_bytes)) {
             Ok(body) => body,
             Err(problem) => return Outcome::Refused("body", problem),
         };
-        match source.verify(&headers, body, self.clock.now()) {
-            Ok(event) => self.keep(source, &headers, event).await,
+        let incoming = Incoming { headers: &headers, uri: &uri, body: &body };
+        match source.verify(incoming, self.clock.now()).await {
+            Ok(Admitted::Greeting(reply)) => Outcome::Greeted(reply),
+            Ok(Admitted::Event(event)) => {
+                *own = event.reply().cloned();
+                self.keep(source, &headers, event).await
+            }
             Err(reason) => {
                 tracing::info!(source = source.name, %reason, "a webhook was refused");
-                let detail = "the request's signature was not accepted";
-                Outcome::Refused(reason.as_str(), Problem::unauthorized(detail, "Signature"))
+                Outcome::Refused(
+                    reason.as_str(),
+                    if reason.is_temporary() {
+                        Problem::unavailable("try the same request again later", RETRY_AFTER)
+                    } else {
+                        Problem::unauthorized("the request's signature was not accepted", "Signature")
+                    },
+                )
             }
         }
     }
@@ -156,20 +177,10 @@ fn taken(status: &str) -> Response {
     axum::Json(json!({"status": status})).into_response()
 }
 
-fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    // A compressed body is neither what was signed nor bounded.
-    match headers.get_all(CONTENT_ENCODING).iter().find(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        Some(value) => {
-            let given = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            Err(Problem::unsupported(&CONTENT_ENCODING, given, "identity, or none").closing())
-        }
-        None => Ok(()),
-    }
-}
-
 fn spec(source: &Source, headers: &HeaderMap, event: &WebhookReceived, mark: &str) -> Result<JobSpec, EnqueueError> {
     let key = format!("webhook:{}:{}", event.source, event.event_id);
     let mut spec = JobSpec::of(event)?
+        .on(source.queue.clone())
         .unique_for(&key, source.remember)
         .correlation(&event.event_id)
         .by(&format!("webhook:{}", event.source))

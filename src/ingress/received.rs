@@ -12,8 +12,10 @@ use crate::clock::Timestamp;
 use crate::job::JobKind;
 
 /// A webhook whose signature was good, exactly as it came.
+///
+/// Fields that came later are optional, and unknown ones are passed over: while processes are being replaced, old and new ones
+/// read each other's jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct WebhookReceived {
     /// The source's name in the configuration.
     pub source: String,
@@ -21,8 +23,14 @@ pub struct WebhookReceived {
     pub event_id: String,
     /// The sender's word for what happened; `unknown` where it has none.
     pub event_type: String,
+    /// The kind of job that handles it once it is recorded, as the source's `kinds` say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle_as: Option<String>,
     /// When it came, by our clock.
     pub received_at: Timestamp,
+    /// The place of the secret that its signature was checked with: `env:<variable>`, `file:<path>` or `plaid:<key id>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_with: Option<String>,
     /// The few headers that handlers and investigators need, names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The body, byte for byte.
@@ -128,6 +136,19 @@ mod tests {
             let back: RawBody = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(back.as_bytes(), text.as_bytes());
         }
+    }
+
+    #[test]
+    fn payloads_of_older_and_newer_processes_are_read() {
+        let mut json = serde_json::json!({
+            "source": "stripe", "event_id": "evt_1", "event_type": "a", "received_at": 1, "headers": {}, "body": {"utf8": ""},
+        });
+        let read = |json: &serde_json::Value| serde_json::from_str::<WebhookReceived>(&json.to_string()).unwrap();
+        let old = read(&json);
+        assert_eq!((&old.verified_with, &old.handle_as), (&None, &None));
+        json["verified_with"] = "env:A".into();
+        json["something_new"] = 7.into();
+        assert_eq!(read(&json).verified_with.as_deref(), Some("env:A"));
     }
 
     #[test]

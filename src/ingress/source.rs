@@ -4,17 +4,30 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use axum::http::HeaderName;
+use secrecy::SecretString;
+use url::Url;
 
-use super::secret::Key;
-use super::signature::{Signature, header_name};
-use crate::config::ingress::{Hash, IngressConfig, Place, SchemeName, SecretForm, SourceConfig};
+use super::describe::Look;
+use super::key::Key;
+use super::plaid::{Plaid, PlaidKeys};
+use super::received::WebhookReceived;
+use super::reply::Answers;
+use super::scheme::{Way, plan};
+use super::signature::{Signature, Wrong};
+use crate::config::ingress::{BodyEncoding, IngressConfig, SchemeName, SourceConfig};
+use crate::job::{JobKind as _, QueueName};
 
-/// The variable that brings the source `stripe` to life without any configuration.
-const STRIPE_SECRET: &str = "STRIPE_WEBHOOK_SECRET";
+/// The variables that bring a source to life without any configuration, and the path that its sender brings along.
+const BY_VARIABLE: [(&str, SchemeName, &str, Option<&str>); 2] = [
+    ("stripe", SchemeName::Stripe, "STRIPE_WEBHOOK_SECRET", None),
+    ("buffr", SchemeName::Buffr, "BUFFR_WEBHOOK_SECRET", Some("/api/v1/webhooks/buffr")),
+];
 /// Two while one is being rotated; more than a few are a mistake, and each costs a MAC a request.
 const MAX_SECRETS: usize = 8;
+const MAX_KINDS: usize = 256;
 const HOUR: u64 = 3600;
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Why a source can't start. It never starts without its secret.
 #[derive(Debug, thiserror::Error)]
@@ -48,21 +61,23 @@ pub enum SourceError {
 #[derive(Clone, Debug)]
 pub struct Source {
     pub(super) name: String,
-    pub(super) signature: Signature,
-    pub(super) keys: Vec<Key>,
+    pub(super) proof: Proof,
     pub(super) tolerance: Duration,
-    pub(super) id: Option<At>,
-    pub(super) event_type: Option<At>,
+    pub(super) look: Look,
+    pub(super) answers: Answers,
+    pub(super) queue: QueueName,
+    pub(super) kinds: BTreeMap<String, String>,
     pub(super) remember: Duration,
     pub(super) body_bytes: usize,
+    pub(super) allow_gzip: bool,
     pub(super) path: Option<String>,
 }
 
-/// Where in a request something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum At {
-    Header(HeaderName),
-    Body(String),
+/// What it proves itself with.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    Signature { signature: Signature, keys: Vec<Key> },
+    Plaid(Plaid),
 }
 
 /// All senders, by name.
@@ -72,17 +87,21 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Makes every configured source, and `stripe` when its variable is set. `env` looks up environment variables.
+    /// Makes every configured source, and those whose variable is set. `env` looks up environment variables.
     ///
     /// # Errors
     /// At the first source that can't start.
-    pub fn resolve(config: &IngressConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, SourceError> {
+    pub fn resolve(config: &IngressConfig, env: Env<'_>) -> Result<Self, SourceError> {
         let mut declared = config.sources.clone();
-        if !declared.contains_key("stripe") {
-            if env(STRIPE_SECRET).is_some() {
-                declared.insert("stripe".to_owned(), SourceConfig::new(SchemeName::Stripe, STRIPE_SECRET));
+        for (name, scheme, variable, path) in BY_VARIABLE {
+            if declared.contains_key(name) {
+                continue;
+            }
+            if env(variable).is_some() {
+                let path = path.map(str::to_owned);
+                declared.insert(name.to_owned(), SourceConfig { path, ..SourceConfig::new(scheme, variable) });
             } else {
-                tracing::info!("webhooks from Stripe are off: {STRIPE_SECRET} is not set");
+                tracing::info!("webhooks from {name} are off: {variable} is not set");
             }
         }
         let mut sources = Self::default();
@@ -113,29 +132,37 @@ impl Source {
     ///
     /// # Errors
     /// When a secret is missing or a setting is wrong.
-    pub fn new(name: &str, config: &SourceConfig, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, SourceError> {
+    pub fn new(name: &str, config: &SourceConfig, env: Env<'_>) -> Result<Self, SourceError> {
         if !is_name(name) {
             return Err(SourceError::Name(name.chars().take(80).collect()));
         }
-        let wrong =
-            |(key, why): (&'static str, String)| SourceError::Setting { source_name: name.to_owned(), key, why };
+        let wrong = |(key, why): Wrong| SourceError::Setting { source_name: name.to_owned(), key, why };
         let plan = plan(config).map_err(wrong)?;
-        let id = place("id", config.id.as_ref()).map_err(wrong)?.or(plan.id);
-        if plan.signature.signs_id() && !matches!(id, Some(At::Header(_))) {
-            return Err(wrong(("id", "must be a `header:…`, because the template signs `{id}`".to_owned())));
-        }
         if let Some(path) = &config.path {
             check_path(path).map_err(wrong)?;
         }
+        check_kinds(&config.kinds).map_err(wrong)?;
+        let secrets = Secrets { name, config, env };
+        let proof = match plan.way {
+            Way::Signature(mut signature, form) => {
+                let keys = secrets.read(|place, secret| Key::new(place, secret, form))?;
+                signature.keep_versions_of(&keys);
+                Proof::Signature { signature, keys }
+            }
+            Way::Plaid => Proof::Plaid(Plaid::new(secrets.plaid_keys()?)),
+        };
+        let own_queue = WebhookReceived::QUEUE.parse().map_err(|e| wrong(("queue", format!("{e}"))));
         Ok(Self {
             name: name.to_owned(),
-            keys: read_secrets(name, config, env, plan.secret, plan.hash)?,
-            signature: plan.signature,
-            tolerance: Duration::from_secs(config.tolerance_seconds),
-            id,
-            event_type: place("event_type", config.event_type.as_ref()).map_err(wrong)?.or(plan.event_type),
-            remember: Duration::from_secs(config.remember_hours.unwrap_or(plan.remember_hours) * HOUR),
+            proof,
+            tolerance: Duration::from_secs(plan.tolerance_seconds),
+            look: plan.look,
+            answers: plan.answers,
+            queue: config.queue.clone().map_or(own_queue, Ok)?,
+            kinds: config.kinds.clone(),
+            remember: Duration::from_secs(plan.remember_hours * HOUR),
             body_bytes: usize::try_from(config.body_bytes).unwrap_or(usize::MAX),
+            allow_gzip: config.allow_encoding == Some(BodyEncoding::Gzip),
             path: config.path.clone(),
         })
     }
@@ -144,61 +171,6 @@ impl Source {
     pub fn name(&self) -> &str {
         &self.name
     }
-}
-
-/// What a scheme brings along.
-struct Plan {
-    signature: Signature,
-    secret: SecretForm,
-    hash: Hash,
-    id: Option<At>,
-    event_type: Option<At>,
-    remember_hours: u64,
-}
-
-fn plan(config: &SourceConfig) -> Result<Plan, (&'static str, String)> {
-    let body = |pointer: &str| Some(At::Body(pointer.to_owned()));
-    let plan = match (config.scheme, &config.hmac) {
-        // Stripe tries for three days, and undelivered events can be listed and sent again for thirty.
-        (SchemeName::Stripe, None) => Plan {
-            signature: Signature::stripe(),
-            secret: SecretForm::Raw,
-            hash: Hash::Sha256,
-            id: body("/id"),
-            event_type: body("/type"),
-            remember_hours: 30 * 24,
-        },
-        // The specification's example of a schedule ends after 76 hours.
-        (SchemeName::StandardWebhooks, None) => Plan {
-            signature: Signature::standard_webhooks(),
-            secret: SecretForm::Whsec,
-            hash: Hash::Sha256,
-            id: Some(At::Header(HeaderName::from_static("webhook-id"))),
-            event_type: body("/type"),
-            remember_hours: 4 * 24,
-        },
-        (SchemeName::Hmac, Some(hmac)) => Plan {
-            signature: Signature::configured(hmac)?,
-            secret: hmac.secret,
-            hash: hmac.hash,
-            id: None,
-            event_type: None,
-            remember_hours: 4 * 24,
-        },
-        (SchemeName::Hmac, None) => return Err(("hmac", "is missing; scheme `hmac` is described there".to_owned())),
-        (SchemeName::Stripe | SchemeName::StandardWebhooks, Some(_)) => {
-            return Err(("hmac", "only scheme `hmac` can be described; this one is fixed".to_owned()));
-        }
-    };
-    Ok(plan)
-}
-
-fn place(key: &'static str, place: Option<&Place>) -> Result<Option<At>, (&'static str, String)> {
-    Ok(match place {
-        None => None,
-        Some(Place::Header(name)) => Some(At::Header(header_name(key, name)?)),
-        Some(Place::Body(pointer)) => Some(At::Body(pointer.clone())),
-    })
 }
 
 fn is_name(name: &str) -> bool {
@@ -219,33 +191,88 @@ fn check_path(path: &str) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-fn read_secrets(
-    name: &str,
-    config: &SourceConfig,
-    env: &dyn Fn(&str) -> Option<String>,
-    form: SecretForm,
-    hash: Hash,
-) -> Result<Vec<Key>, SourceError> {
-    let fail = |place: String, why: &dyn Display| SourceError::Secret {
-        source_name: name.to_owned(),
-        place,
-        why: why.to_string(),
-    };
-    let count = config.secret_env.len() + config.secret_file.len();
-    if count == 0 || count > MAX_SECRETS {
-        let why = format!("name {count} secrets; 1 to {MAX_SECRETS} are allowed");
-        return Err(fail("`secret_env` and `secret_file` together".to_owned(), &why));
+fn check_kinds(kinds: &BTreeMap<String, String>) -> Result<(), Wrong> {
+    if kinds.len() > MAX_KINDS {
+        return Err(("kinds", format!("names {} types; at most {MAX_KINDS} are allowed", kinds.len())));
     }
-    let mut keys = Vec::new();
-    for variable in &config.secret_env {
-        let place = || format!("the environment variable {variable}");
-        let secret = env(variable).ok_or_else(|| fail(place(), &"is not set"))?;
-        keys.push(Key::new(secret.trim(), form, hash).map_err(|why| fail(place(), &why))?);
+    for (event_type, kind) in kinds {
+        let plain = (1..=64).contains(&kind.len())
+            && kind.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
+        if !plain || kind == WebhookReceived::KIND {
+            let why = format!("`{event_type}` is `{kind}`; a kind is 1 to 64 of a-z, 0-9, `.`, `_`, `-`");
+            return Err(("kinds", format!("{why}, and another one than `{}`", WebhookReceived::KIND)));
+        }
     }
-    for file in &config.secret_file {
-        let place = || format!("the file {}", file.display());
-        let secret = std::fs::read_to_string(file).map_err(|e| fail(place(), &format!("can't be read: {e}")))?;
-        keys.push(Key::new(secret.trim(), form, hash).map_err(|why| fail(place(), &why))?);
+    Ok(())
+}
+
+/// Where a source's secrets are.
+struct Secrets<'a> {
+    name: &'a str,
+    config: &'a SourceConfig,
+    env: Env<'a>,
+}
+
+impl Secrets<'_> {
+    fn fail(&self, place: String, why: &dyn Display) -> SourceError {
+        SourceError::Secret { source_name: self.name.to_owned(), place, why: why.to_string() }
     }
-    Ok(keys)
+
+    /// Each of them, made into something.
+    fn read<T>(&self, make: impl Fn(String, &str) -> Result<T, &'static str>) -> Result<Vec<T>, SourceError> {
+        let (variables, files) = (&self.config.secret_env, &self.config.secret_file);
+        let count = variables.len() + files.len();
+        if count == 0 || count > MAX_SECRETS {
+            let why = format!("name {count} secrets; 1 to {MAX_SECRETS} are allowed");
+            return Err(self.fail("`secret_env` and `secret_file` together".to_owned(), &why));
+        }
+        let mut made = Vec::new();
+        for variable in variables {
+            let secret = self.variable(variable)?;
+            let place = format!("env:{variable}");
+            made.push(make(place, &secret).map_err(|why| self.fail(said(variable), &why))?);
+        }
+        for file in files {
+            let place = || format!("the file {}", file.display());
+            let secret = std::fs::read_to_string(file);
+            let secret = secret.map_err(|e| self.fail(place(), &format!("can't be read: {e}")))?;
+            let made_of = make(format!("file:{}", file.display()), secret.trim());
+            made.push(made_of.map_err(|why| self.fail(place(), &why))?);
+        }
+        Ok(made)
+    }
+
+    fn variable(&self, name: &str) -> Result<String, SourceError> {
+        let text = (self.env)(name).ok_or_else(|| self.fail(said(name), &"is not set"))?;
+        let text = text.trim();
+        if text.is_empty() { Err(self.fail(said(name), &"is empty")) } else { Ok(text.to_owned()) }
+    }
+
+    /// Who may ask Plaid, and where.
+    fn plaid_keys(&self) -> Result<PlaidKeys, SourceError> {
+        let wrong = |why: String| SourceError::Setting { source_name: self.name.to_owned(), key: "plaid.api_url", why };
+        let plaid = self.config.plaid.clone().unwrap_or_default();
+        let mut secrets =
+            self.read(|_, secret| if secret.is_empty() { Err("is empty") } else { Ok(SecretString::from(secret)) })?;
+        let (Some(secret), true) = (secrets.pop(), secrets.is_empty()) else {
+            return Err(self.fail("`secret_env` and `secret_file` together".to_owned(), &"must name one secret"));
+        };
+        let client_id = SecretString::from(self.variable(&plaid.client_id_env)?);
+        let get = |name: &str| (self.env)(name).map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+        let text = match (plaid.api_url.or_else(|| get("PLAID_API_URL")), get("PLAID_ENV").as_deref()) {
+            (Some(url), _) => url,
+            (None, None | Some("sandbox")) => "https://sandbox.plaid.com".to_owned(),
+            (None, Some("production")) => "https://production.plaid.com".to_owned(),
+            (None, Some(_)) => return Err(wrong("is not set, and PLAID_ENV is neither sandbox nor production".into())),
+        };
+        // Joining drops what follows the last slash.
+        let base = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok();
+        let base = base.filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host() && u.username().is_empty());
+        let base = base.ok_or_else(|| wrong("is not an address like https://production.plaid.com".to_owned()))?;
+        PlaidKeys::new(&base, client_id, secret).map_err(wrong)
+    }
+}
+
+fn said(variable: &str) -> String {
+    format!("the environment variable {variable}")
 }

@@ -1,40 +1,64 @@
 //! The check, and the only maker of [`Verified`].
 //!
-//! Every request takes the whole way: the MAC over the whole body with every secret, compared in constant time with every
-//! candidate, whatever was already wrong with the headers. So no refusal is faster than another, and all look the same from
-//! outside; the reason goes to the metric and the log.
+//! Every request takes the whole way: the signature over the whole body with every key, compared in constant time with
+//! every candidate, whatever was already wrong with the headers. So no refusal is faster than another, and all look the
+//! same from outside; the reason goes to the metric and the log.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use axum::http::header::{CONTENT_TYPE, USER_AGENT};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, Uri};
 use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::Choice;
 
+use super::key::Key;
 use super::received::{RawBody, WebhookReceived};
-use super::signature::{Claim, Piece, parse_time, single};
-use super::source::{At, Source};
+use super::reply::Reply;
+use super::signature::Signature;
+use super::source::{Proof, Source};
+use super::template::Values;
 use crate::clock::Timestamp;
 
-const MAX_ID_BYTES: usize = 200;
-const MAX_TYPE_CHARS: usize = 128;
-/// Signature lists are the longest of the headers that are kept.
-const MAX_HEADER_CHARS: usize = 1024;
+/// A request as it came, as far as a signature can cover it.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// All its headers.
+    pub headers: &'a HeaderMap,
+    /// Its target; only the query is looked at.
+    pub uri: &'a Uri,
+    /// Its whole body, byte for byte.
+    pub body: &'a Bytes,
+}
+
+/// A request whose signature was good.
+#[derive(Debug)]
+pub enum Admitted {
+    /// An event, to be kept before it is answered.
+    Event(Verified<WebhookReceived>),
+    /// A handshake: answered at once, and nothing to keep.
+    Greeting(Reply),
+}
 
 /// Something whose signature was good. Only [`Source::verify`] makes one.
 #[derive(Debug)]
-pub struct Verified<T>(T);
+pub struct Verified<T> {
+    inner: T,
+    reply: Option<Reply>,
+}
 
 impl<T> Verified<T> {
     /// What was verified.
     pub fn get(&self) -> &T {
-        &self.0
+        &self.inner
+    }
+
+    /// What its sender is told once it is durable, if that is more than a 2xx. For a duplicate it is the same.
+    pub fn reply(&self) -> Option<&Reply> {
+        self.reply.as_ref()
     }
 
     pub(super) fn into_inner(self) -> T {
-        self.0
+        self.inner
     }
 }
 
@@ -50,8 +74,8 @@ pub enum VerifyError {
     /// The header can't be read.
     #[error("the signature header is malformed")]
     Malformed,
-    /// Too many items in the header.
-    #[error("the signature header has too many items")]
+    /// Too many items in the header, or in a form that is signed field by field.
+    #[error("the signature header or the signed form has too many items")]
     TooMany,
     /// Only signatures of versions that don't count.
     #[error("the signature header has no signature of a version that counts")]
@@ -68,6 +92,18 @@ pub enum VerifyError {
     /// Signed too long ago or too far ahead.
     #[error("the timestamp is outside the tolerance")]
     Stale,
+    /// A token of another algorithm than the one there is.
+    #[error("the token names another algorithm than ES256")]
+    WrongAlgorithm,
+    /// The sender doesn't know this key.
+    #[error("the token's key is unknown to the sender's API")]
+    UnknownKey,
+    /// The sender has withdrawn this key.
+    #[error("the token's key has been withdrawn by its sender")]
+    ExpiredKey,
+    /// Whether the sender knows this key can't be asked just now.
+    #[error("the token's key could not be fetched")]
+    KeyUnavailable,
 }
 
 impl VerifyError {
@@ -83,140 +119,85 @@ impl VerifyError {
             Self::BadId => "id_malformed",
             Self::Mismatch => "signature_mismatch",
             Self::Stale => "timestamp_stale",
+            Self::WrongAlgorithm => "algorithm_wrong",
+            Self::UnknownKey => "key_unknown",
+            Self::ExpiredKey => "key_expired",
+            Self::KeyUnavailable => "key_unavailable",
         }
+    }
+
+    /// The same request may be found good later: it is put off, not refused.
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::KeyUnavailable)
     }
 }
 
 impl Source {
-    /// Checks a request's raw bytes and reads from them who they are.
+    /// Checks a request's raw bytes and reads from them who they are. Waits for nothing, unless the scheme's key must be
+    /// fetched first.
     ///
     /// # Errors
     /// When the sender can't be proven.
-    pub fn verify(
-        &self,
-        headers: &HeaderMap,
-        body: Bytes,
-        now: Timestamp,
-    ) -> Result<Verified<WebhookReceived>, VerifyError> {
-        let mut claim = self.signature.read(headers);
-        let id = self.signed_id(headers, &mut claim);
-        let time = self.signed_time(&mut claim);
-        let matched = self.matches(&claim, id.unwrap_or_default(), &body);
-        if let Some(wrong) = claim.wrong {
-            return Err(wrong);
-        }
-        if !bool::from(matched) {
-            return Err(VerifyError::Mismatch);
-        }
-        if time.is_some_and(|at| at.since(now).max(now.since(at)) > self.tolerance) {
-            return Err(VerifyError::Stale);
-        }
-        Ok(Verified(self.describe(headers, body, now)))
-    }
-
-    fn signed_id<'a>(&self, headers: &'a HeaderMap, claim: &mut Claim<'_>) -> Option<&'a str> {
-        if !self.signature.signs_id() {
-            return None;
-        }
-        let id = match &self.id {
-            Some(At::Header(name)) => single(headers, name).ok().filter(|id| self.signature.can_sign_id(id)),
-            Some(At::Body(_)) | None => None,
+    pub async fn verify(&self, incoming: Incoming<'_>, now: Timestamp) -> Result<Admitted, VerifyError> {
+        let with = match &self.proof {
+            Proof::Signature { signature, keys } => prove(signature, keys, incoming, now, self.tolerance)?.to_owned(),
+            Proof::Plaid(plaid) => plaid.prove(incoming, now, self.tolerance).await?,
         };
-        if id.is_none() {
-            claim.blame(VerifyError::BadId);
+        let look = self.look.needs_json() || self.answers.need_json();
+        let json: Option<Value> = look.then(|| serde_json::from_slice(incoming.body).ok()).flatten();
+        let json = json.as_ref();
+        if let Some(reply) = self.answers.greet(json) {
+            return Ok(Admitted::Greeting(reply));
         }
-        id
-    }
-
-    fn signed_time(&self, claim: &mut Claim<'_>) -> Option<Timestamp> {
-        if !self.signature.signs_time() {
-            return None;
-        }
-        let seconds = claim.time.and_then(parse_time);
-        if seconds.is_none() {
-            claim.blame(VerifyError::BadTime);
-        }
-        // Twelve digits times a thousand fit.
-        seconds.map(|s| Timestamp::from_ms(s * 1000))
-    }
-
-    fn matches(&self, claim: &Claim<'_>, id: &str, body: &[u8]) -> Choice {
-        let parts: Vec<&[u8]> = self
-            .signature
-            .template
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.as_bytes(),
-                Piece::Id => id.as_bytes(),
-                Piece::Time => claim.time.unwrap_or_default().as_bytes(),
-                Piece::Body => body,
-            })
-            .collect();
-        let mut matched = Choice::from(0);
-        for key in &self.keys {
-            let expected = key.sign(&parts, self.signature.encoding);
-            for candidate in &claim.candidates {
-                // Slices of different lengths are unequal, so neither a part of a signature nor a longer one will do.
-                matched |= expected.as_bytes().ct_eq(candidate.as_bytes());
-            }
-        }
-        matched
-    }
-
-    fn describe(&self, headers: &HeaderMap, body: Bytes, now: Timestamp) -> WebhookReceived {
-        let json = self.looks_into_body().then(|| serde_json::from_slice::<Value>(&body).ok()).flatten();
-        let find = |at: &Option<At>| match at.as_ref()? {
-            At::Header(name) => headers.get(name)?.to_str().ok().map(str::to_owned),
-            At::Body(pointer) => match json.as_ref()?.pointer(pointer)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                _ => None,
-            },
-        };
-        WebhookReceived {
+        let event_id = self.look.id(incoming, json);
+        let event_type = self.look.event_type(incoming, json);
+        let reply = self.answers.thank(&event_id, json);
+        let inner = WebhookReceived {
             source: self.name.clone(),
-            event_id: find(&self.id).map_or_else(|| digest(&body), usable_id),
-            event_type: find(&self.event_type).and_then(usable_type).unwrap_or_else(|| "unknown".to_owned()),
+            event_id,
+            handle_as: self.kinds.get(&event_type).or_else(|| self.kinds.get("*")).cloned(),
+            event_type,
             received_at: now,
-            headers: self.kept_headers(headers),
-            body: RawBody::new(body),
+            verified_with: Some(with),
+            headers: self.look.headers(incoming.headers),
+            body: RawBody::new(incoming.body.clone()),
+        };
+        Ok(Admitted::Event(Verified { inner, reply }))
+    }
+}
+
+/// The place of the key that fits.
+fn prove<'k>(
+    signature: &Signature,
+    keys: &'k [Key],
+    incoming: Incoming<'_>,
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<&'k str, VerifyError> {
+    let mut claim = signature.read(incoming.headers);
+    let mut fits = vec![Choice::from(0); keys.len()];
+    let no_url = [String::new()];
+    for url in if signature.urls.is_empty() { &no_url[..] } else { &signature.urls[..] } {
+        let (id, time) = (claim.id.unwrap_or_default(), claim.time.unwrap_or_default());
+        let (parts, filled) = signature.template.fill(Values { id, time, url, incoming });
+        if let Err(wrong) = filled {
+            claim.blame(wrong);
+        }
+        for (fits, key) in fits.iter_mut().zip(keys) {
+            *fits |= key.fits(&parts, &claim.candidates, signature.encoding);
         }
     }
-
-    fn looks_into_body(&self) -> bool {
-        [&self.id, &self.event_type].into_iter().any(|at| matches!(at, Some(At::Body(_))))
+    if let Some(wrong) = claim.wrong {
+        return Err(wrong);
     }
-
-    fn kept_headers(&self, headers: &HeaderMap) -> BTreeMap<String, String> {
-        let at = |place: &Option<At>| match place {
-            Some(At::Header(name)) => Some(name.clone()),
-            Some(At::Body(_)) | None => None,
-        };
-        let own = [self.signature.timestamp_header.clone(), at(&self.id), at(&self.event_type)];
-        let always = [self.signature.header.clone(), CONTENT_TYPE, USER_AGENT, HeaderName::from_static("traceparent")];
-        own.into_iter()
-            .flatten()
-            .chain(always)
-            .filter_map(|name| {
-                let text =
-                    String::from_utf8_lossy(headers.get(&name)?.as_bytes()).chars().take(MAX_HEADER_CHARS).collect();
-                Some((name.as_str().to_owned(), text))
-            })
-            .collect()
+    let key = fits.iter().zip(keys).find(|(fits, _)| bool::from(**fits)).ok_or(VerifyError::Mismatch)?.1;
+    if claim.at.is_some_and(|at| is_stale(at, now, tolerance)) {
+        return Err(VerifyError::Stale);
     }
+    Ok(key.place())
 }
 
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
-}
-
-/// An id that can't be a key as it is becomes its digest, which tells events apart as well.
-fn usable_id(id: String) -> String {
-    let fits = (1..=MAX_ID_BYTES).contains(&id.len()) && !id.chars().any(char::is_control);
-    if fits { id } else { digest(id.as_bytes()) }
-}
-
-fn usable_type(text: String) -> Option<String> {
-    let clean: String = text.chars().filter(|c| !c.is_control()).take(MAX_TYPE_CHARS).collect();
-    (!clean.is_empty()).then_some(clean)
+/// Too old, or too far ahead.
+pub(super) fn is_stale(at: Timestamp, now: Timestamp, tolerance: Duration) -> bool {
+    at.since(now).max(now.since(at)) > tolerance
 }

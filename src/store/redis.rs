@@ -8,6 +8,7 @@
 mod address;
 mod driver;
 mod failure;
+mod gather;
 mod inspect;
 mod jobs;
 mod limits;
@@ -33,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::address::{InvalidAddress, RedisAddress};
 
+use self::gather::Gather;
 use self::jobs::Tickets;
 use self::link::{Link, Parts};
 use self::memory::Memory;
@@ -62,6 +64,7 @@ pub struct RedisOptions {
 #[derive(Debug)]
 pub struct RedisStore {
     link: Arc<Link>,
+    gather: Arc<Gather>,
     tickets: Arc<Tickets>,
     memory: Memory,
     tasks: TaskTracker,
@@ -80,7 +83,9 @@ impl RedisStore {
         let mut first = [0; 8];
         Entropy::system().fill(&mut first);
         let tickets = Arc::new(Tickets::from(u64::from_le_bytes(first)));
-        let store = Self { link, tickets, memory: Memory::default(), tasks: TaskTracker::new(), rules };
+        let tasks = TaskTracker::new();
+        let gather = Gather::new(Arc::clone(&link), tasks.clone());
+        let store = Self { link, gather, tickets, memory: Memory::default(), tasks, rules };
         store.check_schema().await?;
         Ok(store)
     }
@@ -135,7 +140,7 @@ impl Store for RedisStore {
 
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError> {
         bounded("the batch", jobs.len())?;
-        self.enqueue_batch(&jobs).await
+        self.enqueue_batch(jobs).await
     }
 
     async fn claim(

@@ -10,6 +10,7 @@ mod cut;
 mod failover;
 mod full;
 mod gaps;
+mod gather;
 mod many_schedules;
 mod opening;
 mod repair;

@@ -9,7 +9,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         "admin",
         &["clock", "data", "fanout", "job", "listener", "metrics", "problem", "queue", "schedule", "store", "worker"],
     ),
-    ("ingress", &["clock", "config", "job", "listener", "metrics", "problem", "queue", "store"]),
+    ("ingress", &["clock", "config", "job", "listener", "metrics", "outbound", "problem", "queue", "store"]),
     ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "store", "worker"]),
     ("schedule", &["clock", "config", "job", "metrics", "queue", "store"]),
     ("worker", &["clock", "job", "metrics", "queue", "store"]),

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidemill::ingress::WebhookReceived;
-use tidemill::job::{Done, JobError, JobKind};
+use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
 use tidemill::worker::{Context, Handler};
 
 use super::stripe_event::{self, StripeEvent};
@@ -28,9 +28,31 @@ impl JobKind for Received {
 impl Handler for Received {
     type State = App;
 
-    async fn run(self, _ctx: Context, app: &App) -> Result<Done, JobError> {
-        receive(app, &self.0).await
+    async fn run(self, ctx: Context, app: &App) -> Result<Done, JobError> {
+        let done = receive(app, &self.0).await?;
+        Ok(match next(&self.0, ctx.queue_name()) {
+            Some(next) => done.then(next),
+            None => done,
+        })
     }
+}
+
+/// The payload of the kinds that a source's `kinds` name: an event that is recorded; its body stays in `webhook_events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The source's name.
+    pub source: String,
+    /// The sender's id.
+    pub event_id: String,
+    /// The sender's word for what happened.
+    pub event_type: String,
+}
+
+/// The job that the source's `kinds` name for this event, on the queue that the source has.
+pub fn next(webhook: &WebhookReceived, queue: &QueueName) -> Option<JobSpec> {
+    let WebhookReceived { source, event_id, event_type, .. } = webhook.clone();
+    let payload = serde_json::to_string(&Recorded { source, event_id, event_type }).ok()?;
+    Some(JobSpec::raw(queue.clone(), webhook.handle_as.as_deref()?, payload))
 }
 
 /// Records one, and decides who is next.
@@ -49,7 +71,10 @@ pub async fn receive(app: &App, webhook: &WebhookReceived) -> Result<Done, JobEr
     let done = Done::with(json!({ "source": event.source, "event": event.event_id, "new": new }));
     // Also when it was recorded before: the attempt that recorded it may have died before it came to this.
     match event.source {
-        stripe_event::SOURCE => Ok(done.then(StripeEvent::spec(event.event_id).map_err(JobError::dead)?)),
+        // What the source's `kinds` say goes before what is known here.
+        stripe_event::SOURCE if webhook.handle_as.is_none() => {
+            Ok(done.then(StripeEvent::spec(event.event_id).map_err(JobError::dead)?))
+        }
         _ => Ok(done),
     }
 }

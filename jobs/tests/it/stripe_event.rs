@@ -8,7 +8,7 @@ use tidemill::job::Done;
 use tidemill_jobs::fakes::Fake;
 use tidemill_jobs::fakes::stripe::{Account, SentEvent, start};
 use tidemill_jobs::handlers::stripe_event::{Handled, apply};
-use tidemill_jobs::handlers::webhook_received::receive;
+use tidemill_jobs::handlers::webhook_received::{Recorded, next, receive};
 use tidemill_jobs::store::billing::{self, InvoiceRow, SubscriptionRow};
 use tidemill_jobs::store::events::{self, Outcome};
 
@@ -19,7 +19,9 @@ pub(crate) fn webhook(event: &SentEvent, rig: &Rig) -> WebhookReceived {
         source: "stripe".to_owned(),
         event_id: event.id.clone(),
         event_type: event.event_type.clone(),
+        handle_as: None,
         received_at: rig.clock.now(),
+        verified_with: None,
         headers: BTreeMap::new(),
         body: RawBody::new(event.body.clone().into()),
     }
@@ -168,6 +170,22 @@ async fn a_webhook_of_another_source_is_recorded_and_ends_there() {
     let webhook = WebhookReceived { source: "buffr".to_owned(), ..webhook(&event, &rig) };
     assert!(receive(&rig.app, &webhook).await.unwrap().then.is_empty());
     assert_eq!(rig.count("webhook_events").await, 1);
+}
+
+#[tokio::test]
+async fn the_kind_that_a_source_names_gets_a_reference_to_the_recorded_event_instead() {
+    let (stripe, rig) = rig().await;
+    let event = stripe.state.subscribe("cus_1", 2_000);
+    let queue = "reports".parse().unwrap();
+    let webhook = webhook(&event, &rig);
+    assert!(next(&webhook, &queue).is_none());
+    let webhook = WebhookReceived { handle_as: Some("billing.book".to_owned()), ..webhook };
+    assert!(receive(&rig.app, &webhook).await.unwrap().then.is_empty(), "and not what would be known of Stripe");
+    let job = next(&webhook, &queue).unwrap();
+    assert_eq!((&*job.kind, job.queue.as_str()), ("billing.book", "reports"));
+    let recorded: Recorded = serde_json::from_str(&job.payload).unwrap();
+    let body = events::body(&rig.app.db, &recorded.source, &recorded.event_id).await.unwrap();
+    assert_eq!((body.unwrap(), recorded.event_type), (event.body.into_bytes(), event.event_type));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Lines of the attempt log: opened before the POST, closed with what came of it, and the delivery moved on with them.
 //!
-//! Each may be written twice with the effect of once, because [`Scribe`](super::Scribe) may have to repeat it.
+//! Many deliveries write at once, so their lines share commits ([`Database::together`](crate::data::Database::together)).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::super::post::{Answer, Posted};
 use super::super::{Deliver, FanoutState};
 use super::Due;
 use crate::clock::Timestamp;
-use crate::data::Tx;
+use crate::data::{Tx, Write};
 use crate::on_tx;
 
 /// Failures further apart than this are not one story: it is longer than the longest wait between two attempts.
@@ -88,7 +88,25 @@ pub(in super::super) struct Closed {
     pub(in super::super) next_in_line: Option<String>,
 }
 
-pub(super) async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error> {
+impl Write for Opening {
+    type Output = Said;
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<Said, sqlx::Error> {
+        open(tx, self).await
+    }
+}
+
+impl Write for Closing {
+    type Output = Closed;
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<Closed, sqlx::Error> {
+        close(tx, self).await
+    }
+}
+
+async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error> {
     let now = it.now.as_ms();
     if it.turn.epoch > 1 || it.turn.number > 1 {
         interrupt_others(tx, it).await?;
@@ -102,8 +120,7 @@ pub(super) async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error>
                and ($10 = 0 or not exists
                      (select 1 from delivery_order o join deliveries d on d.id = o.delivery_id
                       where o.endpoint_id = $3 and d.settled_at is null
-                        and o.seq < (select seq from delivery_order where delivery_id = $2)))
-             on conflict (id) do nothing",
+                        and o.seq < (select seq from delivery_order where delivery_id = $2)))",
         )
         .bind(&it.attempt)
         .bind(&it.delivery)
@@ -122,15 +139,10 @@ pub(super) async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error>
             sqlx::query("update deliveries set attempts = attempts + 1, updated_at = $2 where id = $1")
                 .bind(&it.delivery)
                 .bind(now)
-                .execute(&mut *conn)
+                .execute(conn)
                 .await?;
-            return Ok(Said::Opened);
         }
-        let before: Option<i64> = sqlx::query_scalar("select 1 from delivery_attempts where id = $1")
-            .bind(&it.attempt)
-            .fetch_optional(conn)
-            .await?;
-        before.is_some()
+        opened == 1
     });
     if opened {
         return Ok(Said::Opened);
@@ -174,7 +186,7 @@ async fn first_in_line(tx: &mut Tx, endpoint: &str) -> Result<Option<(String, Op
     })
 }
 
-pub(super) async fn close(tx: &mut Tx, it: &Closing) -> Result<Closed, sqlx::Error> {
+async fn close(tx: &mut Tx, it: &Closing) -> Result<Closed, sqlx::Error> {
     close_line(tx, it).await?;
     let moved = move_on(tx, it).await?;
     let mut closed = Closed { moved, ..Closed::default() };
@@ -312,7 +324,7 @@ async fn disable(tx: &mut Tx, endpoint: &str, reason: &str, now: Timestamp) -> R
 }
 
 /// Takes a settled delivery out of its endpoint's line; the one that is first now.
-pub(super) async fn leave_line(tx: &mut Tx, endpoint: &str, delivery: &str) -> Result<Option<String>, sqlx::Error> {
+async fn leave_line(tx: &mut Tx, endpoint: &str, delivery: &str) -> Result<Option<String>, sqlx::Error> {
     on_tx!(&mut *tx, conn => {
         sqlx::query("delete from delivery_order where delivery_id = $1").bind(delivery).execute(conn).await?;
     });

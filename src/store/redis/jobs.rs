@@ -55,32 +55,15 @@ enum Look {
 }
 
 impl RedisStore {
-    pub(super) async fn enqueue_batch(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
-        match self.enqueue_once(jobs).await {
-            Err(StoreError::NoSuchQueue(queue)) if self.declare_again(&queue).await? => self.enqueue_once(jobs).await,
-            done => done,
-        }
-    }
-
-    async fn enqueue_once(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
-        let step = "enqueue";
+    pub(super) async fn enqueue_batch(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError> {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut cmd = self.link.call(&script::ENQUEUE);
-        put_jobs(&mut cmd, jobs)?;
-        let reply = self.link.run(Access::Write, step, &script::ENQUEUE, &cmd).await?;
-        let mut parts = Parts::of(step, reply)?;
-        outcome(&mut parts)?;
-        let (new, kept) = (parts.bytes()?, parts.bytes()?);
-        told(&self.link, parts);
-        let ids = kept.chunks_exact(16).map(|id| id.try_into().map(JobId::from_bytes));
-        let answers: Result<Vec<_>, _> = new
-            .iter()
-            .zip(ids)
-            .map(|(new, id)| id.map(|id| if *new == b'1' { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) }))
-            .collect();
-        answers.ok().filter(|answers| answers.len() == jobs.len()).ok_or_else(|| misread(step, "answer for each job"))
+        let jobs = Arc::new(jobs);
+        match self.gather.enqueue(Arc::clone(&jobs)).await {
+            Err(StoreError::NoSuchQueue(queue)) if self.declare_again(&queue).await? => self.gather.enqueue(jobs).await,
+            done => done,
+        }
     }
 
     /// Claims in a task of its own: a caller that goes away must not take an answer with it.
@@ -153,6 +136,28 @@ impl RedisStore {
         }
         Ok(settled)
     }
+}
+
+/// Enqueues batches in one call: all of them, or none; answers in their order.
+pub(super) async fn enqueue(link: &Link, batches: &[&[NewJob]]) -> Result<Vec<Enqueued>, StoreError> {
+    let step = "enqueue";
+    let mut cmd = link.call(&script::ENQUEUE);
+    for jobs in batches {
+        put_jobs(&mut cmd, jobs)?;
+    }
+    let reply = link.run(Access::Write, step, &script::ENQUEUE, &cmd).await?;
+    let mut parts = Parts::of(step, reply)?;
+    outcome(&mut parts)?;
+    let (new, kept) = (parts.bytes()?, parts.bytes()?);
+    told(link, parts);
+    let ids = kept.chunks_exact(16).map(|id| id.try_into().map(JobId::from_bytes));
+    let answers: Result<Vec<_>, _> = new
+        .iter()
+        .zip(ids)
+        .map(|(new, id)| id.map(|id| if *new == b'1' { Enqueued::Inserted(id) } else { Enqueued::Duplicate(id) }))
+        .collect();
+    let sent: usize = batches.iter().map(|jobs| jobs.len()).sum();
+    answers.ok().filter(|answers| answers.len() == sent).ok_or_else(|| misread(step, "answer for each job"))
 }
 
 /// A claim's answer that is on its way. Dropped before it was read, it hands back the jobs that came meanwhile.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
 use sha2::Sha256;
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::ingress::IngressConfig;
@@ -33,7 +34,12 @@ impl Rig {
     }
 
     pub(super) async fn with_connections(connections: usize) -> Self {
-        Self::built(|options| options, |router| router, Some(connections)).await
+        Self::built(|options| options, |router| router, Some(connections), (json!({}), &[])).await
+    }
+
+    /// With more sources, and the variables for them beside `SECRET`.
+    pub(super) async fn with_sources(sources: Value, variables: &[(&str, &str)]) -> Self {
+        Self::built(|options| options, |router| router, None, (sources, variables)).await
     }
 
     /// With another store or something around the router.
@@ -41,30 +47,36 @@ impl Rig {
         store: impl FnOnce(SqliteOptions) -> SqliteOptions,
         around: impl FnOnce(Router) -> Router,
     ) -> Self {
-        Self::built(store, around, None).await
+        Self::built(store, around, None, (json!({}), &[])).await
     }
 
     async fn built(
         store: impl FnOnce(SqliteOptions) -> SqliteOptions,
         around: impl FnOnce(Router) -> Router,
         connections: Option<usize>,
+        (more, variables): (Value, &[(&str, &str)]),
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Timestamp::from_ms(1_780_000_000_000));
         let options = store(SqliteOptions::at(dir.path().join("queue.db")));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options, clock.clone()).await.unwrap());
         let name: tidemill::job::QueueName = WebhookReceived::QUEUE.parse().unwrap();
-        let settings = QueueSettings { name: name.clone(), rate: None, retention: Retention::default() };
-        store.declare_queues(vec![settings]).await.unwrap();
+        let names = [name, "reports".parse().unwrap()];
+        let settings = |name| QueueSettings { name, rate: None, retention: Retention::default() };
+        store.declare_queues(names.clone().map(settings).into()).await.unwrap();
 
-        let config: IngressConfig = serde_json::from_value(serde_json::json!({ "sources": {
+        let mut sources = json!({
             "small": { "scheme": "stripe", "secret_env": "SECRET", "body_bytes": 100, "path": "/api/v1/webhooks/small" },
             "plain": { "scheme": "hmac", "secret_env": "SECRET", "hmac": { "signature_header": "x-mac", "encoding": "hex" } },
-        }}))
-        .unwrap();
-        let env = |name: &str| ["SECRET", "STRIPE_WEBHOOK_SECRET"].contains(&name).then(|| SECRET.to_owned());
+        });
+        sources.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config: IngressConfig = serde_json::from_value(json!({ "sources": sources })).unwrap();
+        let env = |name: &str| match name {
+            "SECRET" | "STRIPE_WEBHOOK_SECRET" => Some(SECRET.to_owned()),
+            _ => variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()),
+        };
         let sources = Sources::resolve(&config, &env).unwrap();
-        let queue = Queue::new(Arc::clone(&store), [name].into(), clock.clone(), Entropy::seeded(7));
+        let queue = Queue::new(Arc::clone(&store), names.into(), clock.clone(), Entropy::seeded(7));
         let router = around(router(Ingress::new(sources, queue, clock.clone())));
         let limits = limits(&config);
         let connections = connections.unwrap_or(limits.connections);

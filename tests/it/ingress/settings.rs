@@ -35,6 +35,8 @@ const HMAC: &str = r#"
 fn stripe_is_there_when_its_variable_is_and_off_when_it_is_not() {
     assert_eq!(start("", &[]).unwrap(), Vec::<String>::new());
     assert_eq!(start("", &[("STRIPE_WEBHOOK_SECRET", "whsec_abc")]).unwrap(), ["stripe"]);
+    let both = [("STRIPE_WEBHOOK_SECRET", "whsec_abc"), ("BUFFR_WEBHOOK_SECRET", "abc")];
+    assert_eq!(start("", &both).unwrap(), ["buffr", "stripe"]);
 }
 
 #[test]
@@ -70,7 +72,20 @@ fn a_wrong_setting_names_its_key() {
         ("[sources.a]\nscheme = 'hmac'\nsecret_env = 'A'", "hmac"),
         (&HMAC.replace("{ts}.{body}", "{body}"), "hmac.template"),
         (&HMAC.replace("{ts}.{body}", "{ts}."), "hmac.template"),
-        (&HMAC.replace("{ts}.{body}", "{ts}.{body}.{url}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{ts}.{body}.{nonce}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{ts}.{url}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{ts}.{params}{body}"), "hmac.template"),
+        (&HMAC.replace("{ts}.{body}", "{ts}.{body}.{url}"), "public_url"),
+        (&HMAC.replace("id =", "public_url = 'https://a.example/x'\nid ="), "public_url"),
+        ("[sources.a]\nscheme = 'twilio'\nsecret_env = 'A'", "public_url"),
+        ("[sources.a]\nscheme = 'twilio'\nsecret_env = 'A'\npublic_url = 'hooks.example.com/x'", "public_url"),
+        ("[sources.a]\nscheme = 'twilio'\nsecret_env = 'A'\npublic_url = 'https://a.example/x?y=1'", "public_url"),
+        ("[sources.a]\nscheme = 'standard_webhooks'\nsecret_env = 'A'\nid = 'body:/id'", "id"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\n[sources.a.plaid]", "plaid"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\n[sources.a.reply]\nstatus = 404", "reply.status"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\n[sources.a.reply]\nbody = 'ok'", "reply.content_type"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nkinds = { x = 'Not A Kind' }", "kinds"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nkinds = { x = 'webhook.received' }", "kinds"),
         (&HMAC.replace("{ts}.{body}", "{ts}.{ts}.{body}"), "hmac.template"),
         (&HMAC.replace("{ts}.{body}", "{id}{ts}.{body}"), "hmac.template"),
         (&HMAC.replace("{ts}.{body}", "{id}.{ts}.{body}"), "id"),
@@ -107,6 +122,59 @@ fn an_unknown_key_or_a_number_out_of_range_is_named() {
     ] {
         let error = read(toml).unwrap_err();
         assert!(error.contains(key), "{key}: {error}");
+    }
+}
+
+#[test]
+fn a_queue_that_is_not_configured_is_named() {
+    let with = |queue: &str| {
+        let toml = format!("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nqueue = '{queue}'");
+        let config = tidemill::config::Config { ingress: read(&toml).unwrap(), ..Default::default() };
+        config.complete().map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(with("reports"), Ok(()));
+    let error = with("repotrs").unwrap_err();
+    assert!(error.contains("ingress.sources.a.queue") && error.contains("repotrs"), "{error}");
+}
+
+#[test]
+fn the_manuals_examples_start() {
+    let manual = include_str!("../../../docs/sources.md");
+    let examples: Vec<&str> = manual.split("```toml").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let config: IngressConfig = Figment::from(Toml::string(example)).extract_inner("ingress").unwrap();
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned();
+        let sources = Sources::resolve(&config, &|_| Some(secret.clone())).unwrap();
+        assert_eq!(sources.names().count(), 3, "the one that is described, and the two that are there by themselves");
+    }
+}
+
+#[test]
+fn every_scheme_refuses_to_start_without_its_secret_or_with_an_empty_one() {
+    let schemes = [
+        "buffr",
+        "discord",
+        "github",
+        "plaid",
+        "sendgrid",
+        "shopify",
+        "slack",
+        "standard_webhooks",
+        "stripe",
+        "twilio",
+    ];
+    for scheme in schemes {
+        let url = if scheme == "twilio" { "public_url = 'https://t.example/x'" } else { "" };
+        let toml = format!("[sources.a]\nscheme = '{scheme}'\nsecret_env = 'A'\n{url}");
+        for secret in [None, Some(""), Some(" \n")] {
+            let config = read(&toml).unwrap();
+            let env = |name: &str| if name == "A" { secret.map(str::to_owned) } else { None };
+            let error = Sources::resolve(&config, &env).unwrap_err().to_string();
+            assert!(error.contains("`a`") && error.contains("variable A is"), "{scheme}: {error}");
+        }
+        let none = format!("[sources.a]\nscheme = '{scheme}'\n{url}");
+        assert!(start(&none, &[]).unwrap_err().contains("secret_env"), "{scheme}");
     }
 }
 

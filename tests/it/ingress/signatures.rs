@@ -1,11 +1,13 @@
 //! Every scheme against the senders' published vectors, and against everything that is nearly right.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use tidemill::clock::Timestamp;
-use tidemill::config::ingress::{Encoding, Hash, HmacConfig, ListConfig, Place, SchemeName, SecretForm, SourceConfig};
+use tidemill::config::ingress::{
+    Encoding, Hash, HmacConfig, ListConfig, Place, SchemeName, SecretForm, SourceConfig, TimeUnit,
+};
 use tidemill::ingress::{Source, VerifyError};
+
+use super::attempt::{Try, Verdict, accepted, source};
 
 use VerifyError::{BadId, BadTime, Malformed, Mismatch, Missing, NoKnownVersion, Repeated, Stale, TooMany};
 
@@ -20,43 +22,8 @@ const STANDARD_TIME: i64 = 1_614_265_330;
 const STANDARD_BODY: &str = r#"{"test": 2432232314}"#;
 const STANDARD_V1: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
-/// The event's id and type, or why not.
-type Verdict = Result<(String, String), VerifyError>;
-
-/// One attempt to get in: headers, body, and the second it comes in.
-struct Try {
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-    at: i64,
-}
-
-impl Try {
-    fn verdict(&self, source: &Source) -> Verdict {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-            headers.append(HeaderName::from_static(name), value);
-        }
-        let now = Timestamp::from_ms(self.at * 1000);
-        let event = source.verify(&headers, self.body.clone().into(), now)?;
-        assert_eq!(event.get().body.as_bytes(), self.body, "the body is kept byte for byte");
-        Ok((event.get().event_id.clone(), event.get().event_type.clone()))
-    }
-}
-
-fn accepted(id: &str, event_type: &str) -> Verdict {
-    Ok((id.to_owned(), event_type.to_owned()))
-}
-
-fn source(config: SourceConfig, secrets: &[&str]) -> Source {
-    let secrets: Vec<String> = secrets.iter().map(ToString::to_string).collect();
-    let variables = (0..secrets.len()).map(|n| n.to_string()).collect();
-    let env = move |name: &str| secrets.get(name.parse::<usize>().unwrap()).cloned();
-    Source::new("sender", &SourceConfig { secret_env: variables, ..config }, &env).unwrap()
-}
-
 /// The event of the vector as its repository has it: two spaces of indentation and a final newline.
-fn stripe_body() -> Vec<u8> {
+pub(super) fn stripe_body() -> Vec<u8> {
     let (mut out, mut depth, mut in_text) = (String::new(), 0, false);
     let mut chars = STRIPE_EVENT.chars().peekable();
     while let Some(c) = chars.next() {
@@ -90,7 +57,7 @@ fn stripe() -> Source {
 }
 
 fn stripe_try(header: impl Into<String>) -> Try {
-    Try { headers: vec![("stripe-signature", header.into())], body: stripe_body(), at: STRIPE_TIME }
+    Try::new(&[("stripe-signature", &header.into())], stripe_body(), STRIPE_TIME)
 }
 
 fn hex_mac(key: &str, signed: &[u8]) -> String {
@@ -209,7 +176,7 @@ fn a_good_signature_over_a_strange_body_is_an_event_all_the_same() {
         (br#"{"id": 12345678901234567890123, "type": "x"}"#, Some("12345678901234567890123"), "x"),
     ] {
         let header = stripe_signed(&STRIPE_TIME.to_string(), body);
-        let attempt = Try { headers: vec![("stripe-signature", header)], body: body.to_vec(), at: STRIPE_TIME };
+        let attempt = Try::new(&[("stripe-signature", &header)], body, STRIPE_TIME);
         let (found, kind) = attempt.verdict(&stripe()).unwrap();
         let digest = format!("sha256:{}", hex::encode(<Sha256 as sha2::Digest>::digest(body)));
         assert_eq!(
@@ -231,15 +198,9 @@ fn while_a_secret_is_rotated_either_one_will_do_and_no_third() {
 }
 
 fn standard_try(signature: impl Into<String>) -> Try {
-    Try {
-        headers: vec![
-            ("webhook-id", STANDARD_ID.to_owned()),
-            ("webhook-timestamp", STANDARD_TIME.to_string()),
-            ("webhook-signature", signature.into()),
-        ],
-        body: STANDARD_BODY.into(),
-        at: STANDARD_TIME,
-    }
+    let (time, signature) = (STANDARD_TIME.to_string(), signature.into());
+    let headers = [("webhook-id", STANDARD_ID), ("webhook-timestamp", &time), ("webhook-signature", &signature)];
+    Try::new(&headers, STANDARD_BODY, STANDARD_TIME)
 }
 
 /// The scheme as it is built in, and the same described axis by axis.
@@ -255,6 +216,7 @@ fn standard_sources() -> [Source; 2] {
             secret: SecretForm::Whsec,
             template: "{id}.{ts}.{body}".to_owned(),
             timestamp_header: Some("webhook-timestamp".to_owned()),
+            timestamp_unit: TimeUnit::Seconds,
         }),
         id: Some(Place::Header("webhook-id".to_owned())),
         event_type: Some(Place::Body("/type".to_owned())),
@@ -325,14 +287,10 @@ fn githubs_vector_by_description() {
     };
     let source = source(config, &["It's a Secret to Everybody"]);
     let good = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-    let attempt = |signature: &str| Try {
-        headers: vec![
-            ("x-hub-signature-256", signature.to_owned()),
-            ("x-github-delivery", "72d3162e".to_owned()),
-            ("x-github-event", "push".to_owned()),
-        ],
-        body: b"Hello, World!".to_vec(),
-        at: 0,
+    let attempt = |signature: &str| {
+        let headers =
+            [("x-hub-signature-256", signature), ("x-github-delivery", "72d3162e"), ("x-github-event", "push")];
+        Try::new(&headers, "Hello, World!", 0)
     };
     assert_eq!(attempt(good).verdict(&source), accepted("72d3162e", "push"));
     for (signature, wrong) in [
@@ -357,14 +315,11 @@ fn slacks_vector_by_description() {
         ..SourceConfig::new(SchemeName::Hmac, "0")
     };
     let source = source(config, &["8f742231b10e8888abcd99yyyzzz85a5"]);
-    let mut attempt = Try {
-        headers: vec![
-            ("x-slack-signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503".to_owned()),
-            ("x-slack-request-timestamp", "1531420618".to_owned()),
-        ],
-        body: body.into(),
-        at: 1_531_420_618,
-    };
+    let headers = [
+        ("x-slack-signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
+        ("x-slack-request-timestamp", "1531420618"),
+    ];
+    let mut attempt = Try::new(&headers, body, 1_531_420_618);
     let (id, _) = attempt.verdict(&source).unwrap();
     assert_eq!(
         id,
@@ -390,9 +345,66 @@ fn sha512_and_base64_secrets_are_described_too() {
     let mac = hex::decode("164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737").unwrap();
     let header = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, mac);
     let body = b"what do ya want for nothing?".to_vec();
-    let attempt = Try { headers: vec![("x-signature", header)], body, at: 0 };
+    let attempt = Try::new(&[("x-signature", &header)], body, 0);
     assert!(attempt.verdict(&source(config.clone(), &["SmVmZQ=="])).is_ok());
     assert_eq!(attempt.verdict(&source(config, &["SmVmZg=="])), Err(Mismatch));
+}
+
+#[test]
+fn sha1_and_hexadecimal_secrets_are_described_too() {
+    // RFC 2202, test case 2: key `Jefe`.
+    let mac = "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79";
+    let hmac =
+        HmacConfig { hash: Hash::Sha1, secret: SecretForm::Hex, ..plain("x-signature", "sha1=", "{body}", None) };
+    let config = SourceConfig { hmac: Some(hmac), ..SourceConfig::new(SchemeName::Hmac, "0") };
+    let attempt = Try::new(&[("x-signature", &format!("sha1={mac}"))], "what do ya want for nothing?", 0);
+    assert!(attempt.verdict(&source(config.clone(), &["4a656665"])).is_ok());
+    assert_eq!(attempt.verdict(&source(config, &["4a656666"])), Err(Mismatch));
+}
+
+#[test]
+fn a_time_in_milliseconds_is_one_and_the_tolerance_is_the_sources_own() {
+    let hmac = HmacConfig {
+        timestamp_unit: TimeUnit::Milliseconds,
+        ..plain("x-signature", "", "{ts}|{body}", Some("x-time"))
+    };
+    let config =
+        SourceConfig { hmac: Some(hmac), tolerance_seconds: Some(10), ..SourceConfig::new(SchemeName::Hmac, "0") };
+    let source = source(config, &["secret"]);
+    let at = |time: &str, off: i64| {
+        let headers = [("x-signature", &*hex_mac("secret", format!("{time}|{{}}").as_bytes())), ("x-time", time)];
+        Try::new(&headers, "{}", STRIPE_TIME + off).verdict(&source).map(drop)
+    };
+    let time = format!("{STRIPE_TIME}999");
+    for (off, expected) in [(0, Ok(())), (10, Ok(())), (11, Err(Stale)), (-9, Ok(())), (-10, Err(Stale))] {
+        assert_eq!(at(&time, off), expected, "{off} s");
+    }
+    assert_eq!(at(&STRIPE_TIME.to_string(), 0), Err(Stale), "seconds, read as milliseconds, are in 1970");
+    assert_eq!(at(&"9".repeat(16), 0), Err(BadTime));
+}
+
+#[test]
+fn a_signed_address_has_the_requests_query_and_a_signed_form_its_fields() {
+    let of = |template: &str| {
+        let public_url = Some("https://hooks.example.com/acme".to_owned());
+        let hmac = Some(plain("x-signature", "", template, None));
+        source(SourceConfig { hmac, public_url, ..SourceConfig::new(SchemeName::Hmac, "0") }, &["secret"])
+    };
+    let attempt = |signed: &str, target: &str, body: &str| Try {
+        target: target.to_owned(),
+        ..Try::new(&[("x-signature", &hex_mac("secret", signed.as_bytes()))], body, 0)
+    };
+    let (address, form) = (of("{url}\n{body}"), of("{url}{params}"));
+    let signed = "https://hooks.example.com/acme?a=%20b\nhello";
+    assert!(attempt(signed, "/webhooks/acme?a=%20b", "hello").verdict(&address).is_ok());
+    for (target, body) in
+        [("/webhooks/acme?a=+b", "hello"), ("/webhooks/acme", "hello"), ("/webhooks/acme?a=%20b", "hallo")]
+    {
+        assert_eq!(attempt(signed, target, body).verdict(&address), Err(Mismatch), "{target} {body}");
+    }
+    let signed = "https://hooks.example.com/acmea1b 2";
+    assert!(attempt(signed, "/webhooks/acme", "b=+2&a=1").verdict(&form).is_ok());
+    assert_eq!(attempt(signed, "/webhooks/acme", "b=+2&a=1&c=").verdict(&form), Err(Mismatch));
 }
 
 fn plain(header: &str, prefix: &str, template: &str, timestamp: Option<&str>) -> HmacConfig {
@@ -405,5 +417,6 @@ fn plain(header: &str, prefix: &str, template: &str, timestamp: Option<&str>) ->
         secret: SecretForm::Raw,
         template: template.to_owned(),
         timestamp_header: timestamp.map(str::to_owned),
+        timestamp_unit: TimeUnit::Seconds,
     }
 }
