@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Measures Tidemill beside BullMQ and Celery: one Redis (AOF everysec) for all, the systems taking turns, medians of 5 rounds or more.
+# Measures Tidemill beside BullMQ and Celery, and for webhooks in beside fastify with the official stripe package and BullMQ: one Redis
+# (AOF everysec) for all, the systems taking turns, medians of 5 rounds or more.
 # Installs what is missing into target/bench/peers; a peer whose language is not there is left out, and that is said.
-# Usage: scripts/bench-peers.sh [--rounds N] [--jobs N] [--celery-jobs N] [--deliveries N]
+# Usage: scripts/bench-peers.sh [--rounds N] [--jobs N] [--celery-jobs N] [--ingress-jobs N] [--deliveries N]
 # Results: target/bench/peers.jsonl, the bar's ratios as JSON in target/bench/peers-bar.jsonl, and tables on standard output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,13 +11,15 @@ rounds=5
 jobs=30000
 celery_jobs=5000
 deliveries=20000
+ingress_jobs=10000
 while [ "$#" -gt 0 ]; do
     case "$1" in
         --rounds) rounds="$2"; shift 2 ;;
         --jobs) jobs="$2"; shift 2 ;;
+        --ingress-jobs) ingress_jobs="$2"; shift 2 ;;
         --celery-jobs) celery_jobs="$2"; shift 2 ;;
         --deliveries) deliveries="$2"; shift 2 ;;
-        *) sed -n '2,6s/^# //p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
     esac
 done
 
@@ -35,7 +38,7 @@ mkdir -p "$peers"
 
 bullmq=""
 if command -v npm >/dev/null 2>&1; then
-    cp bench/peers/package.json bench/peers/bullmq.mjs bench/peers/webhooks.mjs "$peers/"
+    cp bench/peers/package.json bench/peers/bullmq.mjs bench/peers/fastify-stripe.mjs bench/peers/webhooks.mjs "$peers/"
     (cd "$peers" && npm install --no-package-lock --no-audit --no-fund --silent) && bullmq=yes
 fi
 [ -n "$bullmq" ] || echo "bench-peers.sh: without BullMQ: npm is missing or could not install it" >&2
@@ -98,6 +101,12 @@ for round in $(seq "$rounds"); do
     fresh && "$bench" drain --store "$url" --jobs "$jobs" --systems tidemill --json >>"$results"
     if [ -n "$bullmq" ]; then
         fresh && node "$peers/bullmq.mjs" "$url" "$jobs" >>"$results"
+    fi
+    fresh && "$bench" ingress --store "$url" --jobs "$jobs" --json >>"$results"
+    "$bench" ingress --store sqlite --jobs "$jobs" --json >>"$results"
+    if [ -n "$bullmq" ]; then
+        fresh && "$bench" ingress --store "$url" --jobs "$ingress_jobs" --json \
+            --peer "node $peers/fastify-stripe.mjs" --system fastify-stripe-bullmq >>"$results"
     fi
     fresh && "$bench" drain --store "$url" --jobs 7000 --systems tidemill,apalis-redis,apalis-redis-tuned --json >>"$results"
     "$bench" fanout --store sqlite --jobs "$deliveries" --only-rate --json >>"$results"

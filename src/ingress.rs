@@ -11,11 +11,14 @@ mod key;
 mod plaid;
 mod receive;
 mod received;
+mod repeats;
 mod reply;
 mod scheme;
+mod senders;
 mod signature;
 mod source;
 mod template;
+mod throttle;
 mod verify;
 
 use crate::config::ingress::{IngressConfig, MAX_BODY_BYTES};
@@ -23,7 +26,9 @@ use crate::listener::ListenerLimits;
 
 pub use receive::{Ingress, router};
 pub use received::{RawBody, WebhookReceived};
+pub use repeats::{EVENTS_MAX, Repeat, Repeats};
 pub use reply::Reply;
+pub use senders::{SenderReport, Senders, Voice};
 pub use source::{Source, SourceError, Sources};
 pub use verify::{Admitted, Incoming, Verified, VerifyError};
 

@@ -18,8 +18,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
+pub(crate) use extract::MAX_JSON_BYTES;
 pub use extract::{Json, Path, Query, read_body};
 
+/// Its media type.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 /// Longest text of a client's that is shown back to it.
 const MAX_ECHO_CHARS: usize = 120;
 
@@ -191,7 +194,9 @@ impl Problem {
         self
     }
 
-    fn retry_after(self, wait: Duration) -> Self {
+    /// With `Retry-After`, in whole seconds, rounded up.
+    #[must_use]
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
@@ -208,7 +213,7 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (self.0.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for (name, value) in self.0.headers {
             headers.insert(name, value);

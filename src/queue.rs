@@ -66,7 +66,20 @@ impl Queue {
     /// # Errors
     /// When the job is not acceptable, or the store did not take it.
     pub async fn enqueue(&self, spec: JobSpec) -> Result<Enqueued, EnqueueError> {
+        self.put(self.admit(spec)?).await
+    }
+
+    /// Keeps one job under an id that its caller has for it: the same id again is a duplicate, whatever became of the
+    /// job, for as long as its queue keeps finished jobs.
+    ///
+    /// # Errors
+    /// As [`Queue::enqueue`].
+    pub async fn enqueue_as(&self, id: JobId, spec: JobSpec) -> Result<Enqueued, EnqueueError> {
         let job = self.admit(spec)?;
+        self.put(NewJob { id, ..job }).await
+    }
+
+    async fn put(&self, job: NewJob) -> Result<Enqueued, EnqueueError> {
         let id = job.id;
         let done = self.store.enqueue(vec![job]).await?;
         Ok(done.first().copied().unwrap_or(Enqueued::Inserted(id)))

@@ -14,6 +14,8 @@ use crate::scenario::drain::Drain;
 use crate::scenario::enqueue::{Bulk, Single};
 use crate::scenario::fanout::{Fanout, Receive};
 use crate::scenario::findings::Findings;
+use crate::scenario::ingress::Ingress;
+use crate::scenario::ingress::serve::Serve;
 use crate::scenario::recover::{Hold, Recover};
 use crate::scenario::steady::Steady;
 use crate::scenario::storm::Storm;
@@ -37,12 +39,15 @@ enum Scenario {
     ScheduleStorm(Storm),
     Curve(Curve),
     Fanout(Fanout),
+    Ingress(Ingress),
     ApalisFindings(Findings),
     Report(Report),
     #[command(hide = true)]
     Hold(Hold),
     #[command(hide = true)]
     Receive(Receive),
+    #[command(hide = true)]
+    IngressServe(Serve),
 }
 
 /// What every scenario takes.
@@ -105,10 +110,12 @@ impl Cli {
             Scenario::ScheduleStorm(scenario) => scenario.run().await,
             Scenario::Curve(scenario) => scenario.run().await,
             Scenario::Fanout(scenario) => scenario.run().await,
+            Scenario::Ingress(scenario) => scenario.run().await,
             Scenario::ApalisFindings(scenario) => scenario.run().await,
             Scenario::Report(report) => report.run(),
             Scenario::Hold(hold) => hold.run().await,
             Scenario::Receive(receive) => receive.run().await,
+            Scenario::IngressServe(serve) => serve.run().await,
         };
         drop(folding);
         done

@@ -29,14 +29,24 @@ pub const fn build() -> &'static str {
 
 /// This process' memory; zero where there is no `/proc`.
 pub fn resident() -> Resident {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    resident_of(std::process::id())
+}
+
+/// Another process' memory; zero where there is no `/proc`, or no such process.
+pub fn resident_of(pid: u32) -> Resident {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mib = |name| kib(&status, name).unwrap_or(0.0);
     Resident { now_mib: mib("VmRSS"), peak_mib: mib("VmHWM") }
 }
 
 /// Lets the peak begin anew, so that it is the measured part's and not the preparation's. False: the system refused.
 pub fn reset_peak() -> bool {
-    fs::write("/proc/self/clear_refs", "5").is_ok()
+    reset_peak_of(std::process::id())
+}
+
+/// The same for another process.
+pub fn reset_peak_of(pid: u32) -> bool {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()
 }
 
 fn field<'t>(text: &'t str, name: &str) -> Option<&'t str> {

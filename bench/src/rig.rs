@@ -39,7 +39,7 @@ pub struct Rig {
     pub store: Arc<dyn Store>,
     /// The road in.
     pub queue: Queue,
-    /// The bench's one queue.
+    /// Its one queue.
     pub name: QueueName,
     entropy: Entropy,
     tasks: TaskTracker,
@@ -63,8 +63,16 @@ impl Rig {
     /// # Errors
     /// When the store refuses.
     pub async fn open(url: &str) -> anyhow::Result<Self> {
+        Self::open_on(url, QUEUE).await
+    }
+
+    /// The same with another queue.
+    ///
+    /// # Errors
+    /// As [`Rig::open`].
+    pub async fn open_on(url: &str, queue: &str) -> anyhow::Result<Self> {
         let store = open_url(url).await?;
-        let name: QueueName = QUEUE.parse()?;
+        let name: QueueName = queue.parse()?;
         let queues = QueuesConfig(BTreeMap::from([(name.clone(), QueueConfig::default())]));
         store.declare_queues(queues.settings()).await?;
         let entropy = Entropy::system();

@@ -6,6 +6,7 @@ pub mod drain;
 pub mod enqueue;
 pub mod fanout;
 pub mod findings;
+pub mod ingress;
 pub mod recover;
 pub mod steady;
 pub mod storm;

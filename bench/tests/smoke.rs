@@ -115,6 +115,17 @@ fn a_storm_is_promoted_and_run() {
 }
 
 #[test]
+fn signed_webhooks_are_taken_and_all_of_them_are_there() {
+    for store in ["sqlite", "redis"] {
+        let lines =
+            ours(&format!("ingress --store {store} --jobs 400 --seconds 0.5"), &["p50_ms", "p99_ms", "rss_mib"]);
+        assert_eq!((&lines[0]["operation"], &lines[1]["operation"]), (&"saturate".into(), &"at-70".into()));
+        let (found, offered) = (lines[0]["per_second"].as_f64().unwrap(), lines[1]["offered_per_second"].as_f64());
+        assert!(offered.is_some_and(|offered| (offered - found * 0.7).abs() < 1.0), "{lines:?}");
+    }
+}
+
+#[test]
 fn jobs_of_a_killed_process_come_back_on_sqlite() {
     ours("recover --store sqlite --jobs 20 --rounds 1", &["p50_ms", "p99_ms", "max_ms"]);
 }

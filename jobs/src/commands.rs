@@ -9,6 +9,7 @@ mod queues;
 mod sandbox;
 mod schedules;
 mod serve;
+mod webhooks;
 
 pub use check::{Check, Connection, Setting};
 pub use enqueue::Enqueue;
@@ -19,3 +20,4 @@ pub use queues::Queues;
 pub use sandbox::Sandbox;
 pub use schedules::Schedules;
 pub use serve::Serve;
+pub use webhooks::Webhooks;

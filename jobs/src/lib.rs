@@ -16,6 +16,7 @@ pub mod config;
 pub mod events;
 pub mod fakes;
 pub mod handlers;
+pub mod inbox;
 pub mod inspection;
 pub mod money;
 pub mod reconciliation;

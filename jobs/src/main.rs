@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, variable};
 use tidemill_jobs::cli::{Failure, conclude};
-use tidemill_jobs::commands::{Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Serve};
+use tidemill_jobs::commands::{Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Serve, Webhooks};
 use tidemill_jobs::wiring::{Wiring, open_database};
 use tidemill_jobs::{inspection, serve};
 
@@ -44,6 +44,7 @@ enum AtDesk {
     Jobs(Jobs),
     Queues(Queues),
     Schedules(Schedules),
+    Webhooks(Webhooks),
     Keys(Keys),
 }
 
@@ -89,6 +90,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 AtDesk::Jobs(jobs) => jobs.run(&desk, now, &mut out).await,
                 AtDesk::Queues(queues) => queues.run(&desk, now, &mut out).await,
                 AtDesk::Schedules(schedules) => schedules.run(&desk, now, &mut out).await,
+                AtDesk::Webhooks(webhooks) => webhooks.run(&desk, now, &mut out).await,
                 AtDesk::Keys(keys) => keys.run(&desk, now, &mut out).await,
             }
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tidemill::admin::{self, Condition, Health, Operators, Vitals};
+use tidemill::admin::{self, Condition, Desk, Health, Operators, Vitals};
 use tidemill::config::Config;
-use tidemill::ingress::{self, Ingress, Sources};
+use tidemill::ingress::{self, Ingress, Senders, Sources};
 use tidemill::listener::{self, ListenerLimits};
 use tidemill::store::StoreError;
 use tidemill::telemetry::Recorder;
@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::inbox;
 use crate::wiring::{Wiring, grace, label};
 
 /// Due times undecided for so long make the process unready.
@@ -54,6 +55,7 @@ pub struct Service {
     /// Where operators come in, if it plays that role.
     pub operators: Option<SocketAddr>,
     worker: Option<Worker>,
+    senders: Option<Arc<Senders>>,
     edges: TaskTracker,
     loops: TaskTracker,
     stop_edges: CancellationToken,
@@ -80,6 +82,7 @@ impl Service {
             public: None,
             operators: None,
             worker: None,
+            senders: None,
             edges: TaskTracker::new(),
             loops: TaskTracker::new(),
             stop_edges: CancellationToken::new(),
@@ -89,7 +92,7 @@ impl Service {
             grace: grace(config),
         };
         let public = if roles.contains(&Role::Ingress) {
-            Some((bind("ingress.listen", config.ingress.listen)?, service.ingress(config, lookup)?))
+            Some((bind("ingress.listen", config.ingress.listen)?, service.ingress(config, lookup).await?))
         } else {
             None
         };
@@ -115,20 +118,31 @@ impl Service {
         }
         if let Some(tcp) = operators {
             service.operators = Some(tcp.local_addr()?);
-            let router = service.operators_router(&vitals, recorder, roles.contains(&Role::Scheduler));
+            let desk = service.wiring.desk().idempotent_for(Duration::from_secs(config.admin.idempotency_hours * 3600));
+            let desk = match &service.senders {
+                Some(senders) => desk.hearing(Arc::clone(senders)),
+                None => desk,
+            };
+            let router = service.operators_router(desk, &vitals, recorder, roles.contains(&Role::Scheduler));
             let limits = ListenerLimits::configured("operators", &config.admin.limits, admin::MAX_BODY_BYTES);
             service.loops.spawn(listener::serve(tcp, router, limits, service.stop_operators.clone()));
         }
         Ok(service)
     }
 
-    fn ingress(
-        &self,
+    async fn ingress(
+        &mut self,
         config: &Config,
         lookup: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> anyhow::Result<axum::Router> {
         let sources = Sources::resolve(&config.ingress, &|name| lookup(name))?;
-        Ok(ingress::router(Ingress::new(sources, self.wiring.queue.clone(), self.wiring.clock.clone())))
+        let wiring = &self.wiring;
+        let ingress = Ingress::new(&config.ingress, sources, wiring.queue.clone(), wiring.clock.clone());
+        let (db, repeats) = (wiring.db.clone(), Arc::clone(ingress.repeats()));
+        inbox::remember_voices(&wiring.db, ingress.senders()).await?;
+        self.senders = Some(Arc::clone(ingress.senders()));
+        self.loops.spawn(inbox::keep_counts(db, repeats, self.stop_loops.clone()));
+        Ok(ingress::router(ingress))
     }
 
     async fn start_worker(&mut self, config: &Config) -> anyhow::Result<()> {
@@ -177,7 +191,7 @@ impl Service {
         });
     }
 
-    fn operators_router(&self, vitals: &Arc<Vitals>, recorder: Recorder, schedules: bool) -> axum::Router {
+    fn operators_router(&self, desk: Desk, vitals: &Arc<Vitals>, recorder: Recorder, schedules: bool) -> axum::Router {
         let wiring = &self.wiring;
         let mut health = Health::new(Arc::clone(&wiring.store), wiring.db.clone(), wiring.clock.clone());
         health = vitals.checked(health);
@@ -192,7 +206,7 @@ impl Service {
                 Condition::Good("due times are being decided".into())
             });
         }
-        admin::router(Operators::new(Arc::new(wiring.desk()), health, recorder, wiring.clock.clone()))
+        admin::router(Operators::new(Arc::new(desk), health, recorder, wiring.clock.clone()))
     }
 
     /// Rings when the process can't go on.

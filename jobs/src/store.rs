@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod billing;
 pub mod events;
+pub mod inbox;
 pub mod market;
 pub mod reconciliation;
 

@@ -17,6 +17,7 @@ use tidemill::worker::Registry;
 
 use crate::app::App;
 use crate::config::IntegrationsConfig;
+use crate::inbox::RecordedWebhooks;
 use crate::store as tables;
 use crate::{handlers, schedules};
 
@@ -93,6 +94,7 @@ impl Wiring {
             kinds: Arc::clone(&self.registry),
             fanout: Arc::clone(&self.fanout),
             scheduler: self.scheduler.clone(),
+            inbox: Arc::new(RecordedWebhooks(self.db.clone())),
             db: self.db.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),

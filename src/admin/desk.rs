@@ -3,8 +3,10 @@
 //! Each function wants a [`May`] as proof of the role it needs. Each change goes through one function that
 //! writes the audit log around it. The store is private to this module: there is no way around either.
 
+mod inbox;
 mod jobs;
 mod keys;
+mod once;
 mod queues;
 mod schedules;
 mod webhooks;
@@ -12,23 +14,30 @@ mod workers;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use inbox::InboundOnDesk;
 pub use jobs::{JobOnDesk, Ordered};
+pub(super) use once::Begun;
 pub use queues::{Purged, Toggled};
 pub use webhooks::{EndpointPatch, MessageOnDesk};
 
 use super::audit::AuditLog;
 use super::page::{Ask, Paged};
-use super::{Actor, Admin, ApiKeys, AtLeast, AuditEntry, May, Refusal};
+use super::{Actor, Admin, ApiKeys, AtLeast, AuditEntry, Inbox, May, Refusal};
 use crate::clock::{Clock, Entropy};
 use crate::data::Database;
 use crate::fanout::FanoutState;
+use crate::ingress::Senders;
 use crate::queue::Queue;
 use crate::schedule::Scheduler;
 use crate::store::Store;
 use crate::worker::Registry;
+
+/// How long idempotency keys and their replies are kept where nothing is said.
+const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// What operators work with.
 #[derive(Debug)]
@@ -39,6 +48,10 @@ pub struct Desk {
     fanout: Arc<FanoutState>,
     keys: ApiKeys,
     audit: AuditLog,
+    inbox: Arc<dyn Inbox>,
+    senders: Option<Arc<Senders>>,
+    clock: Clock,
+    idempotency_ttl: Duration,
 }
 
 /// What a desk is made of.
@@ -52,6 +65,8 @@ pub struct DeskParts {
     pub scheduler: Scheduler,
     /// Webhooks out.
     pub fanout: Arc<FanoutState>,
+    /// Webhooks in, as the application keeps them.
+    pub inbox: Arc<dyn Inbox>,
     /// Keys and audit log.
     pub db: Database,
     /// For times in both.
@@ -63,9 +78,35 @@ pub struct DeskParts {
 impl Desk {
     /// A desk of these parts.
     pub fn new(parts: DeskParts) -> Self {
-        let DeskParts { queue, kinds, scheduler, fanout, db, clock, entropy } = parts;
+        let DeskParts { queue, kinds, scheduler, fanout, inbox, db, clock, entropy } = parts;
         let audit = AuditLog::new(db.clone(), clock.clone());
-        Self { queue, kinds, scheduler, fanout, keys: ApiKeys::new(db, clock, entropy), audit }
+        let keys = ApiKeys::new(db, clock.clone(), entropy);
+        Self {
+            queue,
+            kinds,
+            scheduler,
+            fanout,
+            keys,
+            audit,
+            inbox,
+            senders: None,
+            clock,
+            idempotency_ttl: IDEMPOTENCY_TTL,
+        }
+    }
+
+    /// Keeps idempotency keys and their replies for so long; a day where nothing is said.
+    #[must_use]
+    pub fn idempotent_for(mut self, ttl: Duration) -> Self {
+        self.idempotency_ttl = ttl;
+        self
+    }
+
+    /// Shows how the senders of webhooks do, where this process receives them.
+    #[must_use]
+    pub fn hearing(mut self, senders: Arc<Senders>) -> Self {
+        self.senders = Some(senders);
+        self
     }
 
     /// A page of the audit log, newest first.

@@ -5,8 +5,10 @@
 
 mod audit;
 mod body;
+mod inbox;
 mod jobs;
 mod keys;
+mod once;
 mod probes;
 mod queues;
 pub(super) mod routes;

@@ -61,6 +61,14 @@ pub enum Refusal {
         /// What would be accepted.
         allowed: String,
     },
+    /// No such webhook is kept.
+    #[error("no webhook `{event_id}` of source `{source_name}` is kept (any more)")]
+    NoSuchWebhook {
+        /// The source.
+        source_name: String,
+        /// The sender's id.
+        event_id: String,
+    },
     /// No worker has this id now.
     #[error("there is no live worker {0}")]
     NoSuchWorker(crate::job::Incarnation),
@@ -88,7 +96,7 @@ impl Refusal {
             Self::Store(error) | Self::Enqueue(EnqueueError::Store(error)) => sort_of_store(error),
             Self::Enqueue(_) | Self::Order(_) | Self::Invalid { .. } => Sort::Invalid,
             Self::Key(KeyError::Name(_) | KeyError::Expiry(_)) => Sort::Invalid,
-            Self::Key(KeyError::NoSuchKey(_)) | Self::NoSuchWorker(_) => Sort::NotFound,
+            Self::Key(KeyError::NoSuchKey(_)) | Self::NoSuchWorker(_) | Self::NoSuchWebhook { .. } => Sort::NotFound,
             Self::Key(KeyError::AlreadyRevoked(_) | KeyError::Refused) => Sort::Conflict,
             Self::Key(KeyError::Data(_)) | Self::Data(_) => Sort::Unavailable,
             Self::NotFired { .. } => Sort::Conflict,
@@ -152,7 +160,7 @@ impl From<Refusal> for Problem {
             Refusal::History(error) => error.into(),
             Refusal::Data(error) => unanswered(&error),
             Refusal::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
-            Refusal::NoSuchWorker(_) => Self::not_found(refusal.to_string()),
+            Refusal::NoSuchWorker(_) | Refusal::NoSuchWebhook { .. } => Self::not_found(refusal.to_string()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::ingress::LimitsConfig;
+use super::ingress::{LimitsConfig, within};
 
 /// `[admin]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,10 +14,17 @@ pub struct AdminConfig {
     pub listen: SocketAddr,
     /// What it puts up with.
     pub limits: LimitsConfig,
+    /// How long an `Idempotency-Key` and the reply it got are kept, 24.
+    #[serde(deserialize_with = "within::<_, 1, 720>")]
+    pub idempotency_hours: u64,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)), limits: LimitsConfig::default() }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            limits: LimitsConfig::default(),
+            idempotency_hours: 24,
+        }
     }
 }

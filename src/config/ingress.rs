@@ -29,6 +29,10 @@ pub struct IngressConfig {
     pub listen: SocketAddr,
     /// What it puts up with.
     pub limits: LimitsConfig,
+    /// How many requests all senders together may make; 40,000 a second.
+    pub rate: RateConfig,
+    /// When a source counts as silent.
+    pub silence: SilenceConfig,
     /// The senders, by the name in their URL: `POST /webhooks/{name}`. `stripe` and `buffr` are there by themselves when
     /// `STRIPE_WEBHOOK_SECRET` or `BUFFR_WEBHOOK_SECRET` is set.
     pub sources: BTreeMap<String, SourceConfig>,
@@ -37,7 +41,8 @@ pub struct IngressConfig {
 impl Default for IngressConfig {
     fn default() -> Self {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
-        Self { listen, limits: LimitsConfig::default(), sources: BTreeMap::new() }
+        let (limits, rate) = (LimitsConfig::default(), RateConfig::for_all());
+        Self { listen, limits, rate, silence: SilenceConfig::default(), sources: BTreeMap::new() }
     }
 }
 
@@ -130,6 +135,9 @@ pub struct SourceConfig {
     /// What it is told in place of the scheme's own reply.
     #[serde(default)]
     pub reply: Option<ReplyConfig>,
+    /// How many requests it may make, good or bad; 20,000 a second.
+    #[serde(default = "RateConfig::for_a_source")]
+    pub rate: RateConfig,
 }
 
 impl SourceConfig {
@@ -152,7 +160,54 @@ impl SourceConfig {
             allow_encoding: None,
             path: None,
             reply: None,
+            rate: RateConfig::for_a_source(),
         }
+    }
+}
+
+/// `[ingress.silence]`: when a source that used to speak counts as silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SilenceConfig {
+    /// After so many times its usual gap, the longest of late; 3.
+    #[serde(deserialize_with = "within::<_, 1, 1_000>")]
+    pub times_usual: u64,
+    /// And not before so many minutes; 10.
+    #[serde(deserialize_with = "within::<_, 1, 100_000>")]
+    pub at_least_minutes: u64,
+}
+
+impl Default for SilenceConfig {
+    fn default() -> Self {
+        Self { times_usual: 3, at_least_minutes: 10 }
+    }
+}
+
+/// `[ingress.rate]` and `[ingress.sources.<name>.rate]`: more than this is answered with 429, before a body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    /// So many a second for as long as one likes.
+    #[serde(deserialize_with = "within::<_, 1, 1_000_000>")]
+    pub per_second: u64,
+    /// So many at once; twice `per_second` where nothing is said.
+    #[serde(default, deserialize_with = "maybe_within::<_, 1, 2_000_000>")]
+    pub burst: Option<u64>,
+}
+
+impl RateConfig {
+    /// A source's own.
+    pub const fn for_a_source() -> Self {
+        Self { per_second: 20_000, burst: None }
+    }
+
+    const fn for_all() -> Self {
+        Self { per_second: 40_000, burst: None }
+    }
+
+    /// How many at once.
+    pub fn burst(&self) -> u64 {
+        self.burst.unwrap_or(self.per_second * 2)
     }
 }
 
@@ -160,7 +215,9 @@ const fn default_body() -> u64 {
     MAX_BODY_BYTES
 }
 
-fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(deserializer: D) -> Result<u64, D::Error> {
+pub(super) fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
     check_within::<D::Error>(u64::deserialize(deserializer)?, MIN, MAX)
 }
 

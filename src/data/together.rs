@@ -254,7 +254,8 @@ mod tests {
         let db = numbers(&folder).await;
         let busy = db.begin().await.expect("hold the connection");
         let db_2 = db.clone();
-        let writing = tokio::spawn(async move { join_all((20..120).map(|n| db_2.together(Number(n)))).await });
+        let writing =
+            TaskTracker::new().spawn(async move { join_all((20..120).map(|n| db_2.together(Number(n)))).await });
         while db.line.room.available_permits() > WAITING_MAX - 100 {
             tokio::task::yield_now().await;
         }

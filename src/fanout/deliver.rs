@@ -91,11 +91,12 @@ impl Handler for Deliver {
         if ctx.cancelled().is_cancelled() {
             return Err(JobError::retry(anyhow!("it was stopped before the POST")));
         }
-        deliver(state, ctx.queue(), &self, Turn::of(&ctx), ctx.cancelled()).await
+        deliver(state, ctx.queue(), &self, Turn::of(&ctx), ctx.traceparent(), ctx.cancelled()).await
     }
 }
 
-/// One attempt. When `stop` rings during the POST it soon ends, is logged, and leaves the delivery as it was.
+/// One attempt; `trace` is the W3C trace context that goes with the POST. When `stop` rings during the POST it soon ends,
+/// is logged, and leaves the delivery as it was.
 ///
 /// # Errors
 /// Retry with the schedule's wait when the receiver did not answer 2xx; snooze when the endpoint may not be sent to now;
@@ -105,6 +106,7 @@ pub async fn deliver(
     queue: &Queue,
     job: &Deliver,
     turn: Turn,
+    trace: Option<&str>,
     stop: &CancellationToken,
 ) -> Result<Done, JobError> {
     state.gate.look(&job.endpoint, state.clock.now()).map_err(snooze)?;
@@ -129,7 +131,7 @@ pub async fn deliver(
             return close(state, queue, job, &due, &attempt, Posted::refused(&refused), turn, None).await;
         }
     };
-    let out = outgoing(state, job, &due, url).await?;
+    let out = outgoing(state, job, &due, url, trace).await?;
     let pass = admit(state, queue, job, &due).await?;
     let attempt = open(state, job, &due, out.url.host_str().unwrap_or_default(), turn).await?;
     let posted = state.courier.post(stop, out).await;
@@ -146,7 +148,13 @@ fn wanted(due: &Due) -> Result<&str, String> {
 }
 
 /// The POST as it will be sent: body, signature, headers.
-async fn outgoing(state: &FanoutState, job: &Deliver, due: &Due, url: Url) -> Result<Outgoing, JobError> {
+async fn outgoing(
+    state: &FanoutState,
+    job: &Deliver,
+    due: &Due,
+    url: Url,
+    trace: Option<&str>,
+) -> Result<Outgoing, JobError> {
     let now = state.clock.now();
     let secrets = endpoints::live_secrets(&state.db, &job.endpoint, now).await?;
     if secrets.is_empty() {
@@ -162,6 +170,11 @@ async fn outgoing(state: &FanoutState, job: &Deliver, due: &Due, url: Url) -> Re
     ]);
     headers.insert("webhook-id", HeaderValue::from_str(&job.message).map_err(JobError::dead)?);
     headers.insert("webhook-signature", HeaderValue::from_str(&signature).map_err(JobError::dead)?);
+    // Outside of the signature: it says what caused this, and nothing that a receiver could rely on. One that is no header's
+    // value is left out.
+    if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(trace).ok()) {
+        headers.insert("traceparent", trace);
+    }
     Ok(Outgoing { url, headers, body: due.body.clone() })
 }
 

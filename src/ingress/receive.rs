@@ -17,10 +17,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::encoding::Coding;
 use super::received::WebhookReceived;
+use super::repeats::Repeats;
 use super::reply::Reply;
+use super::senders::{Answered, Senders};
 use super::source::{Source, Sources};
+use super::throttle::Throttle;
 use super::verify::{Admitted, Incoming, Verified};
 use crate::clock::Clock;
+use crate::config::ingress::IngressConfig;
 use crate::job::JobSpec;
 use crate::metrics::{WEBHOOK_SECONDS, WEBHOOKS};
 use crate::problem::{Path, Problem, read_body, with_fallbacks};
@@ -38,6 +42,9 @@ pub struct Ingress {
     sources: Arc<Sources>,
     queue: Queue,
     clock: Clock,
+    throttle: Arc<Throttle>,
+    repeats: Arc<Repeats>,
+    senders: Arc<Senders>,
 }
 
 /// Where a request ended, for the metric.
@@ -52,15 +59,30 @@ enum Outcome {
 }
 
 impl Ingress {
-    /// Receives for `sources` into `queue`.
-    pub fn new(sources: Sources, queue: Queue, clock: Clock) -> Self {
-        Self { sources: Arc::new(sources), queue, clock }
+    /// Receives for `sources` into `queue`, at the rates that `config` has.
+    pub fn new(config: &IngressConfig, sources: Sources, queue: Queue, clock: Clock) -> Self {
+        let throttle = Arc::new(Throttle::new(config, &sources, Instant::now().into_std()));
+        let senders = Arc::new(Senders::new(&sources, config.silence));
+        Self { sources: Arc::new(sources), queue, clock, throttle, repeats: Arc::default(), senders }
+    }
+
+    /// How each source does.
+    pub fn senders(&self) -> &Arc<Senders> {
+        &self.senders
+    }
+
+    /// How often events came again; whoever keeps them takes the counts now and then.
+    pub fn repeats(&self) -> &Arc<Repeats> {
+        &self.repeats
     }
 }
 
-/// `POST /webhooks/{source}`, the sources' own paths, and `GET /health`.
+/// `POST /webhooks/{source}`, the sources' own paths, `GET /health` and `GET /webhooks/health`.
 pub fn router(ingress: Ingress) -> Router {
-    let mut router = Router::new().route("/health", get(health)).route("/webhooks/{source}", post(by_name));
+    let mut router = Router::new()
+        .route("/health", get(health))
+        .route("/webhooks/health", get(senders_health))
+        .route("/webhooks/{source}", post(by_name));
     for source in ingress.sources.by_name.values() {
         if let Some(path) = &source.path {
             let name = source.name.clone();
@@ -78,6 +100,13 @@ async fn health() -> axum::Json<serde_json::Value> {
     axum::Json(json!({"status": "ok"}))
 }
 
+/// Says whether every source speaks that used to, and nothing else: this is for anybody. Always 200, because a sender's silence
+/// is no reason to send the others elsewhere.
+async fn senders_health(State(ingress): State<Ingress>) -> axum::Json<serde_json::Value> {
+    let degraded = ingress.senders.degraded(ingress.clock.now());
+    axum::Json(json!({"status": if degraded { "degraded" } else { "ok" }}))
+}
+
 async fn by_name(State(ingress): State<Ingress>, Path(name): Path<String>, request: Request) -> Response {
     ingress.serve(&name, request).await
 }
@@ -85,7 +114,14 @@ async fn by_name(State(ingress): State<Ingress>, Path(name): Path<String>, reque
 impl Ingress {
     async fn serve(&self, name: &str, request: Request) -> Response {
         let begun = Instant::now();
-        let Some(source) = self.sources.get(name) else {
+        let source = self.sources.get(name);
+        if let Err(limited) = self.throttle.admit(name, begun.into_std()) {
+            let name = source.map_or("unknown", |source| source.name());
+            counter!(WEBHOOKS, "source" => name.to_owned(), "outcome" => "rate_limited").increment(1);
+            self.answered(name, "rate_limited", false, begun);
+            return limited.into_problem().into_response();
+        }
+        let Some(source) = source else {
             counter!(WEBHOOKS, "source" => "unknown", "outcome" => "unknown_source").increment(1);
             return Problem::not_found("no webhook source has this name").into_response();
         };
@@ -93,6 +129,7 @@ impl Ingress {
         // What the sender wants to hear instead of our own words.
         let mut own = None;
         let outcome = self.receive(source, parts, body, &mut own).await;
+        let spoke = !matches!(outcome, Outcome::Refused(..));
         let mut taken = |status: &str| own.take().map_or_else(|| taken(status), Reply::into_response);
         let (word, response) = match outcome {
             Outcome::Accepted => ("accepted", taken("accepted")),
@@ -103,7 +140,13 @@ impl Ingress {
         };
         counter!(WEBHOOKS, "source" => source.name.clone(), "outcome" => word).increment(1);
         histogram!(WEBHOOK_SECONDS, "source" => source.name.clone()).record(begun.elapsed().as_secs_f64());
+        self.answered(&source.name, word, spoke, begun);
         response
+    }
+
+    fn answered(&self, source: &str, outcome: &'static str, spoke: bool, begun: Instant) {
+        let (took, at) = (begun.elapsed(), self.clock.now());
+        self.senders.answered(source, Answered { outcome, spoke, took, at });
     }
 
     async fn receive(&self, source: &Source, parts: Parts, body: axum::body::Body, own: &mut Option<Reply>) -> Outcome {
@@ -154,6 +197,7 @@ impl Ingress {
                 // A look, not a decision: when it fails, the event is a duplicate all the same.
                 let first = timeout_at(deadline, self.queue.store().get(first)).await;
                 let differs = matches!(&first, Ok(Ok(Some(job))) if !job.tags.contains(&mark));
+                self.repeats.note(&event.source, &event.event_id, differs, event.received_at);
                 if differs {
                     tracing::warn!(
                         source = source.name,

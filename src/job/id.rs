@@ -38,13 +38,19 @@ impl JobId {
         Self(entropy.uuid_at(at))
     }
 
+    /// An id made at `at` from what is known at every run of the same request, so that each run makes the same one.
+    pub fn derived(at: Timestamp, bytes: &[u8; 10]) -> Self {
+        let ms = u64::try_from(at.as_ms()).unwrap_or(0);
+        Self(uuid::Builder::from_unix_timestamp_millis(ms, bytes).into_uuid())
+    }
+
     /// The id as sixteen bytes, as stores keep it.
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
 
     /// The id that [`JobId::as_bytes`] gave.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Problem;
 
 /// No JSON body is larger, whatever the listener lets through.
-const MAX_JSON_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_JSON_BYTES: usize = 1024 * 1024;
 
 /// A JSON body, `application/json`, at most 1 MiB. Use `deny_unknown_fields` on `T` so that a misspelt field is named.
 #[derive(Clone, Copy, Debug)]

@@ -392,20 +392,23 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// Reads a budget without taking.
     async fn budget(&self, key: &str, limit: RateLimit) -> Result<Budget, StoreError>;
 
-    /// Reserves an idempotency key for a request with this fingerprint.
+    /// Reserves an idempotency key for a request with this fingerprint: the key and its fingerprint stay for `ttl` from the
+    /// first reservation, but one request holds it for `lease` only. When that is over without a reply, an equal
+    /// request is granted it again, and told when it was granted first.
     async fn reserve(
         &self,
         scope: &str,
         key: &str,
         fingerprint: &[u8],
+        lease: Duration,
         ttl: Duration,
     ) -> Result<Reservation, StoreError>;
 
     /// Keeps the reply of a reserved key for every repetition.
     async fn remember(&self, scope: &str, key: &str, reply: RememberedReply) -> Result<(), StoreError>;
 
-    /// Gives a reserved key up without a reply, so that the next request may try.
-    async fn forget(&self, scope: &str, key: &str) -> Result<(), StoreError>;
+    /// Ends the lease of a reserved key without a reply, so that the next equal request may try at once.
+    async fn release(&self, scope: &str, key: &str) -> Result<(), StoreError>;
 
     /// The shared state of a breaker. After the cooldown the first to ask is told [`BreakerState::HalfOpen`] and is the
     /// probe; everybody else sees it open until the probe has reported.

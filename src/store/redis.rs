@@ -306,17 +306,18 @@ impl Store for RedisStore {
         scope: &str,
         key: &str,
         fingerprint: &[u8],
+        lease: Duration,
         ttl: Duration,
     ) -> Result<Reservation, StoreError> {
-        self.reserve_key(scope, key, fingerprint, ttl).await
+        self.reserve_key(scope, key, fingerprint, (lease, ttl)).await
     }
 
     async fn remember(&self, scope: &str, key: &str, reply: RememberedReply) -> Result<(), StoreError> {
         self.remember_reply(scope, key, &reply).await
     }
 
-    async fn forget(&self, scope: &str, key: &str) -> Result<(), StoreError> {
-        self.forget_key(scope, key).await
+    async fn release(&self, scope: &str, key: &str) -> Result<(), StoreError> {
+        self.release_key(scope, key).await
     }
 
     async fn breaker(&self, name: &str) -> Result<BreakerState, StoreError> {

@@ -80,8 +80,11 @@ pub struct RememberedReply {
 /// The answer to a [`reserve`](super::Store::reserve).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    /// The key is yours: do it, then remember or forget.
-    Granted,
+    /// The key is yours: do it, then remember or release.
+    Granted {
+        /// When an equal request was granted it first: the same at every grant.
+        since: Timestamp,
+    },
     /// Done before with the same fingerprint: this was the reply.
     Done(RememberedReply),
     /// The first request with this key has not finished.

@@ -341,10 +341,11 @@ impl Store for SqliteStore {
         scope: &str,
         key: &str,
         fingerprint: &[u8],
+        lease: Duration,
         ttl: Duration,
     ) -> Result<Reservation, StoreError> {
         let (scope, key, fingerprint) = (scope.to_owned(), key.to_owned(), fingerprint.to_vec());
-        self.write(move |txn| shared::reserve(txn, &scope, &key, &fingerprint, ttl)).await
+        self.write(move |txn| shared::reserve(txn, &scope, &key, &fingerprint, (lease, ttl))).await
     }
 
     async fn remember(&self, scope: &str, key: &str, reply: RememberedReply) -> Result<(), StoreError> {
@@ -352,9 +353,9 @@ impl Store for SqliteStore {
         self.write(move |txn| shared::remember(txn, &scope, &key, &reply)).await
     }
 
-    async fn forget(&self, scope: &str, key: &str) -> Result<(), StoreError> {
+    async fn release(&self, scope: &str, key: &str) -> Result<(), StoreError> {
         let (scope, key) = (scope.to_owned(), key.to_owned());
-        self.write(move |txn| shared::forget(txn, &scope, &key)).await
+        self.write(move |txn| shared::release(txn, &scope, &key)).await
     }
 
     async fn breaker(&self, name: &str) -> Result<BreakerState, StoreError> {

@@ -3,8 +3,10 @@
 mod access;
 mod audit;
 mod bad_input;
+mod inbox;
 mod jobs;
 mod keys;
+mod once;
 mod probes;
 mod queues;
 mod schedules;
@@ -24,7 +26,7 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidemill::admin::{ApiKeys, Desk, DeskParts, Health, Operators, Role, router};
+use tidemill::admin::{ApiKeys, Desk, DeskParts, Health, Inbox, Operators, Role, router};
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::fanout::FanoutConfig;
 use tidemill::data::Database;
@@ -81,6 +83,7 @@ struct House {
     store: Arc<dyn Store>,
     db: Database,
     keys: ApiKeys,
+    inbox: Arc<inbox::Kept>,
     router: Router,
     viewer: String,
     operator: String,
@@ -110,9 +113,15 @@ impl House {
 
     async fn with_recorder(recorder: PrometheusHandle) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
+        let clock = Clock::manual(START);
         let options = SqliteOptions::at(dir.path().join("queue.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options, clock.clone()).await.unwrap());
+        Self::over(store, clock, recorder, dir).await
+    }
+
+    async fn over(store: Arc<dyn Store>, clock: Clock, recorder: PrometheusHandle, dir: TempDir) -> Self {
+        let entropy = Entropy::seeded(7);
+        let inbox = Arc::new(inbox::Kept::default());
         let names: BTreeSet<QueueName> =
             ["high_priority", "notifications", "reports"].map(|n| n.parse().unwrap()).into();
         let settings =
@@ -138,6 +147,7 @@ impl House {
             scheduler,
             kinds: Arc::new(kinds),
             fanout,
+            inbox: Arc::clone(&inbox) as Arc<dyn Inbox>,
             db: db.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -148,7 +158,7 @@ impl House {
         let keys = ApiKeys::new(db.clone(), clock.clone(), entropy);
         let [viewer, operator, admin] = [Role::Viewer, Role::Operator, Role::Admin].map(|role| key(&keys, role));
         let (viewer, operator, admin) = (viewer.await, operator.await, admin.await);
-        Self { clock, store, db, keys, router, viewer, operator, admin, _dir: dir }
+        Self { clock, store, db, keys, inbox, router, viewer, operator, admin, _dir: dir }
     }
 
     /// Asks as the admin.

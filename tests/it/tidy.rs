@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "admin",
-        &["clock", "data", "fanout", "job", "listener", "metrics", "problem", "queue", "schedule", "store", "worker"],
+        &[
+            "clock", "data", "fanout", "ingress", "job", "listener", "metrics", "problem", "queue", "schedule",
+            "store", "worker",
+        ],
     ),
     ("ingress", &["clock", "config", "job", "listener", "metrics", "outbound", "problem", "queue", "store"]),
     ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "store", "worker"]),

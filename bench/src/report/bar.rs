@@ -123,7 +123,30 @@ pub fn rows(all: &[Measurement]) -> Vec<Row> {
     {
         rows.push(memory(all, store, demand));
     }
+    rows.push(ratio("webhooks in, Redis / fastify + stripe + BullMQ", (7.0, 10.0), webhooks(all, "redis")));
+    rows.push(ratio("webhooks in, SQLite / fastify + stripe + BullMQ", (4.0, 6.0), webhooks(all, "sqlite")));
+    for (store, demand) in [
+        ("sqlite", "webhooks in at 70 % of the highest rate, p99, SQLite"),
+        ("redis", "webhooks in at 70 % of the highest rate, p99, Redis"),
+    ] {
+        let p99 = Pick::of(all, "ingress", store).worst(Some("at-70"), |m| m.p99_ms);
+        rows.push(row(demand, (20.0, 10.0), "ms", Better::Less, p99, String::new()));
+    }
     rows
+}
+
+/// Ours on `store` against the peer, which has its queue in Redis.
+fn webhooks(all: &[Measurement], store: &'static str) -> (Option<f64>, String) {
+    let rate = |system, store| {
+        let pick = Pick::of(all, "ingress", store);
+        median(pick.lines(system, Some("saturate")).filter_map(|m| m.per_second).collect())
+    };
+    match (rate("tidemill", store), rate("fastify-stripe-bullmq", "redis")) {
+        (Some(ours), Some(theirs)) if theirs > 0.0 => {
+            (Some(ours / theirs), format!("{ours:.0} / {theirs:.0} requests/s"))
+        }
+        _ => (None, String::new()),
+    }
 }
 
 fn row(
@@ -233,6 +256,31 @@ fn number(value: f64, unit: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn webhooks_in_are_compared_at_the_highest_rate_on_either_store() {
+        let line = |system: &str, store: &str, operation: &str, rate: f64, p99: f64| Measurement {
+            scenario: "ingress".into(),
+            operation: Some(operation.into()),
+            p99_ms: Some(p99),
+            ..drain(system, store, 100, rate)
+        };
+        let all = [
+            line("tidemill", "redis", "saturate", 14_000.0, 90.0),
+            line("tidemill", "sqlite", "saturate", 6_000.0, 90.0),
+            line("tidemill", "redis", "at-70", 9_800.0, 21.0),
+            line("fastify-stripe-bullmq", "redis", "saturate", 2_000.0, 90.0),
+        ];
+        let rows = rows(&all);
+        let of = |demand: &str| {
+            let row = rows.iter().find(|row| row.demand.starts_with(demand)).unwrap();
+            (row.measured, row.met)
+        };
+        assert_eq!(of("webhooks in, Redis"), (Some(7.0), Some(true)));
+        assert_eq!(of("webhooks in, SQLite"), (Some(3.0), Some(false)));
+        assert_eq!(of("webhooks in at 70 % of the highest rate, p99, Redis"), (Some(21.0), Some(false)));
+        assert_eq!(of("webhooks in at 70 % of the highest rate, p99, SQLite"), (None, None));
+    }
 
     fn drain(system: &str, store: &str, jobs: u64, rate: f64) -> Measurement {
         Measurement {

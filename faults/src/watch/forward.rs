@@ -233,17 +233,18 @@ impl Store for Watched {
         scope: &str,
         key: &str,
         fingerprint: &[u8],
+        lease: Duration,
         ttl: Duration,
     ) -> Result<Reservation, StoreError> {
-        self.inner.reserve(scope, key, fingerprint, ttl).await
+        self.inner.reserve(scope, key, fingerprint, lease, ttl).await
     }
 
     async fn remember(&self, scope: &str, key: &str, reply: RememberedReply) -> Result<(), StoreError> {
         self.inner.remember(scope, key, reply).await
     }
 
-    async fn forget(&self, scope: &str, key: &str) -> Result<(), StoreError> {
-        self.inner.forget(scope, key).await
+    async fn release(&self, scope: &str, key: &str) -> Result<(), StoreError> {
+        self.inner.release(scope, key).await
     }
 
     async fn breaker(&self, name: &str) -> Result<BreakerState, StoreError> {

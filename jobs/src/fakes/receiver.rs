@@ -53,6 +53,8 @@ pub struct Delivery {
     pub event_type: String,
     /// The whole body.
     pub body: Value,
+    /// `traceparent`
+    pub trace: Option<String>,
     /// When it came.
     pub at: Timestamp,
 }
@@ -121,8 +123,9 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
             return StatusCode::UNAUTHORIZED;
         };
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let trace = headers.get("traceparent").and_then(|v| v.to_str().ok()).map(str::to_owned);
         let event_type = body["type"].as_str().unwrap_or_default().to_owned();
-        let delivery = Delivery { id, event_type, body, at: now };
+        let delivery = Delivery { id, event_type, body, trace, at: now };
         if r.ids.contains(&delivery.id) {
             r.counts.repeated += 1;
             r.repeats.push_back(delivery);

@@ -12,7 +12,7 @@ use tidemill::store::Store;
 use tidemill::worker::{Context, Handler};
 
 use crate::app::App;
-use crate::store::{events, market};
+use crate::store::{events, inbox, market};
 
 /// Deliveries that are settled, with their attempts and messages, are kept for so long.
 const KEEP_DELIVERIES: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -40,6 +40,8 @@ pub struct Report {
     pub market_data: u64,
     /// Of `webhook_events`.
     pub webhook_events: u64,
+    /// Of `webhook_repeats`.
+    pub webhook_repeats: u64,
     /// Attempts, deliveries and messages of webhooks out.
     pub deliveries: u64,
     /// Finished jobs.
@@ -77,6 +79,13 @@ pub async fn prune(app: &App, store: &dyn Store, now: Timestamp) -> Result<Repor
     for batch in 1..=MAX_BATCHES {
         let gone = events::prune(&app.db, before, BATCH).await?;
         report.webhook_events += gone;
+        if goes_on(gone, batch, &mut report.more).is_break() {
+            break;
+        }
+    }
+    for batch in 1..=MAX_BATCHES {
+        let gone = inbox::prune_repeats(&app.db, before, BATCH).await?;
+        report.webhook_repeats += gone;
         if goes_on(gone, batch, &mut report.more).is_break() {
             break;
         }

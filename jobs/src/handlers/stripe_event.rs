@@ -9,6 +9,7 @@ use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidemill::clock::Timestamp;
+use tidemill::data::{Tx, Write};
 use tidemill::job::{Done, JobError, JobKind, JobSpec, PayloadError};
 use tidemill::worker::{Context, Handler};
 
@@ -87,22 +88,33 @@ pub async fn apply(app: &App, event_id: &str, now: Timestamp) -> Result<Handled,
         Ok(read) => read,
         Err(error) => return unreadable(app, event_id, error.into(), now).await,
     };
-    let outcome = keep(app, &event, &about, now).await?;
-    Ok(Handled { outcome, told: told(&event, &about), kind: event.kind })
+    let (told, kind) = (told(&event, &about), event.kind.clone());
+    let outcome = app.db.together(Keep { event, about, now }).await?;
+    Ok(Handled { outcome, told, kind })
 }
 
-async fn keep(app: &App, event: &Event, about: &EventBody, now: Timestamp) -> Result<Outcome, sqlx::Error> {
-    let mut tx = app.db.begin().await?;
-    let mark = mark(event, about);
-    let outcome = match about {
-        EventBody::Subscription(s) => applied(billing::keep_subscription(&mut tx, s, mark, now).await?),
-        EventBody::Invoice(i) => applied(billing::keep_invoice(&mut tx, i, mark, now).await?),
-        EventBody::Other => Outcome::Ignored,
-    };
-    // False at a repeat: what was said the first time stays.
-    recorded::finish(&mut tx, SOURCE, &event.id, outcome, now).await?;
-    tx.commit().await?;
-    Ok(outcome)
+/// What an event changes in the mirror, and that it has.
+struct Keep {
+    event: Event,
+    about: EventBody,
+    now: Timestamp,
+}
+
+impl Write for Keep {
+    type Output = Outcome;
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<Outcome, sqlx::Error> {
+        let mark = mark(&self.event, &self.about);
+        let outcome = match &self.about {
+            EventBody::Subscription(s) => applied(billing::keep_subscription(tx, s, mark, self.now).await?),
+            EventBody::Invoice(i) => applied(billing::keep_invoice(tx, i, mark, self.now).await?),
+            EventBody::Other => Outcome::Ignored,
+        };
+        // False at a repeat: what was said the first time stays.
+        recorded::finish(tx, SOURCE, &self.event.id, outcome, self.now).await?;
+        Ok(outcome)
+    }
 }
 
 const fn applied(newer: bool) -> Outcome {

@@ -2,6 +2,7 @@
 
 use tidemill::clock::Timestamp;
 use tidemill::data::{Database, Tx};
+use tidemill::job::JobId;
 use tidemill::{on_pool, on_tx};
 
 /// Events are kept for so long, for looking back and for running them again.
@@ -18,8 +19,18 @@ pub struct Received<'a> {
     pub event_type: &'a str,
     /// When the listener took it.
     pub received_at: Timestamp,
+    /// Which of the source's secrets its signature was made with.
+    pub verified_with: Option<&'a str>,
+    /// The headers that are kept of it, a JSON object.
+    pub headers: &'a str,
     /// Its body, byte for byte.
     pub body: &'a [u8],
+    /// The queue of the job that takes it.
+    pub queue: &'a str,
+    /// The kind of job that the source has for it.
+    pub handle_as: Option<&'a str>,
+    /// The job that takes it.
+    pub job: JobId,
 }
 
 /// What became of an event.
@@ -36,6 +47,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All words of the table: these, and what a webhook is before anything has become of it.
+    pub const WORDS: [&'static str; 5] = ["received", "applied", "superseded", "ignored", "unreadable"];
+
     /// The word that the table has for it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,18 +65,43 @@ impl Outcome {
 ///
 /// # Errors
 /// When the database did not take it.
-pub async fn record(db: &Database, event: Received<'_>) -> Result<bool, sqlx::Error> {
-    on_pool!(db.write(), pool => {
+pub async fn record(tx: &mut Tx, event: Received<'_>) -> Result<bool, sqlx::Error> {
+    on_tx!(tx, conn => {
         sqlx::query(
-            "insert into webhook_events (source, event_id, event_type, received_at, body)
-             values ($1, $2, $3, $4, $5) on conflict (source, event_id) do nothing",
+            "insert into webhook_events
+                 (source, event_id, event_type, received_at, body, verified_with, headers, queue, handle_as, job)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (source, event_id) do nothing",
         )
         .bind(event.source)
         .bind(event.event_id)
         .bind(event.event_type)
         .bind(event.received_at.as_ms())
         .bind(event.body)
-        .execute(pool)
+        .bind(event.verified_with)
+        .bind(event.headers)
+        .bind(event.queue)
+        .bind(event.handle_as)
+        .bind(event.job.to_string())
+        .execute(conn)
+        .await
+        .map(|done| done.rows_affected() == 1)
+    })
+}
+
+/// Gives a recorded webhook to a later job, which processes it again. False: it is that job's already, or a later one's.
+///
+/// # Errors
+/// When the database did not take it.
+pub async fn reopen(tx: &mut Tx, source: &str, event_id: &str, job: JobId) -> Result<bool, sqlx::Error> {
+    on_tx!(tx, conn => {
+        sqlx::query(
+            "update webhook_events set job = $3, outcome = 'received', finished_at = null, redeliveries = redeliveries + 1
+             where source = $1 and event_id = $2 and (job is null or job < $3)",
+        )
+        .bind(source)
+        .bind(event_id)
+        .bind(job.to_string())
+        .execute(conn)
         .await
         .map(|done| done.rows_affected() == 1)
     })

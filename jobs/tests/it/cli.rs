@@ -1,5 +1,7 @@
 //! The operators' commands, from their arguments to what they print and how they end.
 
+mod webhooks;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +24,8 @@ use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{Location, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
 use tidemill_jobs::cli::{EXIT_CODES, Exit, Failure};
-use tidemill_jobs::commands::{Check, Connection, Enqueue, Jobs, Keys, Migrate, Queues, Schedules, Setting};
+use tidemill_jobs::commands::{Check, Connection, Enqueue, Jobs, Keys, Migrate, Queues, Schedules, Setting, Webhooks};
+use tidemill_jobs::inbox::RecordedWebhooks;
 
 /// 2026-01-02T03:04:05Z.
 const START: Timestamp = Timestamp::from_ms(1_767_323_045_000);
@@ -36,6 +39,7 @@ enum Tidemill {
     Queues(Queues),
     Schedules(Schedules),
     Keys(Keys),
+    Webhooks(Webhooks),
     Migrate(Migrate),
     Check(Check),
 }
@@ -86,12 +90,13 @@ impl House {
         let (clock, entropy) = (Clock::manual(START), Entropy::seeded(3));
         let options = SqliteOptions::at(dir.path().join("queue.db"));
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(options, clock.clone()).await.unwrap());
-        let names: BTreeSet<QueueName> = ["notifications", "reports"].map(|n| n.parse().unwrap()).into();
+        let names: BTreeSet<QueueName> =
+            ["high_priority", "notifications", "reports"].map(|n| n.parse().unwrap()).into();
         let settings =
             |name: &QueueName| QueueSettings { name: name.clone(), rate: None, retention: Retention::default() };
         store.declare_queues(names.iter().map(settings).collect()).await.unwrap();
         let db = Database::open(&dir.path().join("tidemill.db")).await.unwrap();
-        db.migrate(None).await.unwrap();
+        db.migrate(Some(tidemill_jobs::store::migrations())).await.unwrap();
         let mut kinds = Registry::new();
         kinds.register::<Echo>(Arc::new(())).unwrap();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
@@ -105,6 +110,7 @@ impl House {
             kinds: Arc::new(kinds),
             scheduler,
             fanout: Arc::new(fanout),
+            inbox: Arc::new(RecordedWebhooks(db.clone())),
             db: db.clone(),
             clock: clock.clone(),
             entropy,
@@ -132,6 +138,7 @@ impl House {
             Tidemill::Queues(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Schedules(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Keys(command) => command.run(&self.desk, now, &mut out).await,
+            Tidemill::Webhooks(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Migrate(command) => {
                 command.run(Location::Sqlite(self.dir.path().join("queue.db")), &self.db, now, &mut out).await
             }

@@ -91,7 +91,10 @@ async fn the_mirror_of_a_long_story_agrees_with_the_account_though_its_events_co
         story.swap(n, usize::try_from(entropy.below(n as u64 + 1)).unwrap());
     }
     for event in &story {
-        receive(&rig.app, &webhook(event, &rig)).await.map_err(decided).unwrap();
+        receive(&rig.app, &webhook(event, &rig), crate::stripe_event::by(crate::stripe_event::FIRST))
+            .await
+            .map_err(decided)
+            .unwrap();
         apply(&rig.app, &event.id, clock.now()).await.map_err(decided).unwrap();
     }
     clock.advance(Duration::from_secs(1));

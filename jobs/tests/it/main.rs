@@ -6,6 +6,7 @@ mod cli;
 mod crash;
 mod fakes;
 mod gpu_market;
+mod inbox;
 mod maintenance_prune;
 mod market_poll;
 mod plaid;

@@ -31,8 +31,21 @@ fn reading(n: usize, observed_at: tidemill::clock::Timestamp) -> Reading {
 }
 
 async fn event(rig: &Rig, id: &str, received_at: tidemill::clock::Timestamp) {
-    let event = Received { source: "stripe", event_id: id, event_type: "x", received_at, body: b"{}" };
-    assert!(events::record(&rig.app.db, event).await.unwrap());
+    let event = Received {
+        source: "stripe",
+        event_id: id,
+        event_type: "x",
+        received_at,
+        verified_with: None,
+        headers: "{}",
+        body: b"{}",
+        queue: "reports",
+        handle_as: Some("some.kind"),
+        job: crate::stripe_event::FIRST,
+    };
+    let mut tx = rig.app.db.begin().await.unwrap();
+    assert!(events::record(&mut tx, event).await.unwrap());
+    tx.commit().await.unwrap();
 }
 
 async fn store(rig: &Rig) -> SqliteStore {

@@ -30,7 +30,9 @@ impl Story {
     }
 
     async fn mirror(&self, event: &SentEvent) {
-        receive(&self.rig.app, &webhook(event, &self.rig)).await.unwrap();
+        receive(&self.rig.app, &webhook(event, &self.rig), crate::stripe_event::by(crate::stripe_event::FIRST))
+            .await
+            .unwrap();
         apply(&self.rig.app, &event.id, self.rig.clock.now()).await.map_err(decided).unwrap();
     }
 

@@ -4,15 +4,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidemill::ingress::{RawBody, WebhookReceived};
-use tidemill::job::Done;
+use tidemill::job::{Done, JobId};
 use tidemill_jobs::fakes::Fake;
 use tidemill_jobs::fakes::stripe::{Account, SentEvent, start};
 use tidemill_jobs::handlers::stripe_event::{Handled, apply};
-use tidemill_jobs::handlers::webhook_received::{Recorded, next, receive};
+use tidemill_jobs::handlers::webhook_received::{Recorded, Taker, next, receive};
 use tidemill_jobs::store::billing::{self, InvoiceRow, SubscriptionRow};
 use tidemill_jobs::store::events::{self, Outcome};
 
 use crate::rig::{Outside, Rig, decided, noon};
+
+/// The job that brings an event first.
+pub(crate) const FIRST: JobId = JobId::from_bytes([1; 16]);
+
+pub(crate) fn by(job: JobId) -> Taker<'static> {
+    Taker { job, queue: "high_priority" }
+}
 
 pub(crate) fn webhook(event: &SentEvent, rig: &Rig) -> WebhookReceived {
     WebhookReceived {
@@ -21,7 +28,7 @@ pub(crate) fn webhook(event: &SentEvent, rig: &Rig) -> WebhookReceived {
         event_type: event.event_type.clone(),
         handle_as: None,
         received_at: rig.clock.now(),
-        verified_with: None,
+        verified_with: Some("env:STRIPE_WEBHOOK_SECRET".to_owned()),
         headers: BTreeMap::new(),
         body: RawBody::new(event.body.clone().into()),
     }
@@ -36,7 +43,7 @@ async fn rig() -> (Fake<Account>, Rig) {
 
 impl Rig {
     async fn receive(&self, event: &SentEvent) -> Done {
-        receive(&self.app, &webhook(event, self)).await.unwrap()
+        receive(&self.app, &webhook(event, self), by(FIRST)).await.unwrap()
     }
 
     async fn apply(&self, event: &SentEvent) -> Handled {
@@ -168,7 +175,7 @@ async fn a_webhook_of_another_source_is_recorded_and_ends_there() {
     let (stripe, rig) = rig().await;
     let event = stripe.state.subscribe("cus_1", 2_000);
     let webhook = WebhookReceived { source: "buffr".to_owned(), ..webhook(&event, &rig) };
-    assert!(receive(&rig.app, &webhook).await.unwrap().then.is_empty());
+    assert!(receive(&rig.app, &webhook, by(FIRST)).await.unwrap().then.is_empty());
     assert_eq!(rig.count("webhook_events").await, 1);
 }
 
@@ -180,7 +187,10 @@ async fn the_kind_that_a_source_names_gets_a_reference_to_the_recorded_event_ins
     let webhook = webhook(&event, &rig);
     assert!(next(&webhook, &queue).is_none());
     let webhook = WebhookReceived { handle_as: Some("billing.book".to_owned()), ..webhook };
-    assert!(receive(&rig.app, &webhook).await.unwrap().then.is_empty(), "and not what would be known of Stripe");
+    assert!(
+        receive(&rig.app, &webhook, by(FIRST)).await.unwrap().then.is_empty(),
+        "and not what would be known of Stripe"
+    );
     let job = next(&webhook, &queue).unwrap();
     assert_eq!((&*job.kind, job.queue.as_str()), ("billing.book", "reports"));
     let recorded: Recorded = serde_json::from_str(&job.payload).unwrap();

@@ -23,7 +23,7 @@ use tidemill_jobs::handlers::maintenance_prune::MaintenancePrune;
 use tidemill_jobs::handlers::market_poll::MarketPoll;
 use tidemill_jobs::handlers::reconcile_stripe::ReconcileStripe;
 use tidemill_jobs::store::accounts::{self, NewItem};
-use tidemill_jobs::store::billing;
+use tidemill_jobs::store::{billing, inbox};
 use tidemill_jobs::{events, handlers};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -158,7 +158,12 @@ async fn a_signed_stripe_event_changes_the_mirror_and_leaves_as_a_signed_webhook
 
     let env = |name: &str| (name == "STRIPE_WEBHOOK_SECRET").then(|| WEBHOOK_SECRET.to_owned());
     let sources = Sources::resolve(&IngressConfig::default(), &env).unwrap();
-    let router = tidemill::ingress::router(Ingress::new(sources, plant.queue.clone(), Clock::system()));
+    let router = tidemill::ingress::router(Ingress::new(
+        &IngressConfig::default(),
+        sources,
+        plant.queue.clone(),
+        Clock::system(),
+    ));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/webhooks/stripe", listener.local_addr().unwrap());
     let stop = plant.stop.clone();
@@ -171,9 +176,14 @@ async fn a_signed_stripe_event_changes_the_mirror_and_leaves_as_a_signed_webhook
     let paid = stripe.state.pay(&failed.object_id);
     let http = tidemill::outbound::client(Duration::from_secs(10)).unwrap();
     // Out of order, and one of them twice.
+    let trace = |event: &fakes::stripe::SentEvent| {
+        let n = [&subscribed, &failed, &paid].iter().position(|e| e.id == event.id).unwrap() + 1;
+        format!("00-{n:032x}-{n:016x}-01")
+    };
     for event in [&paid, &subscribed, &failed, &paid] {
         let signature = event.signature(WEBHOOK_SECRET, Clock::system().now());
         let request = http.post(&url).header("Stripe-Signature", signature).body(event.body.clone());
+        let request = request.header("traceparent", trace(event));
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
 
@@ -183,7 +193,33 @@ async fn a_signed_stripe_event_changes_the_mirror_and_leaves_as_a_signed_webhook
         assert!(jobs.iter().all(|job| job.state == JobState::Completed), "{jobs:?}");
         let causes: BTreeSet<_> =
             jobs.iter().filter_map(|job| job.correlation_id.as_deref().map(str::to_owned)).collect();
-        assert_eq!(causes.len(), n, "each goes back to its own event");
+        let sent = [&paid, &subscribed, &failed].map(|event| event.id.clone());
+        assert_eq!(causes, BTreeSet::from(sent), "each goes back to its own event: {kind}");
+        for event in [&paid, &subscribed, &failed] {
+            let of = jobs.iter().find(|job| job.correlation_id.as_deref() == Some(event.id.as_str())).unwrap();
+            assert_eq!(of.traceparent.as_deref(), Some(trace(event).as_str()), "{kind}");
+        }
+    }
+    // From the delivery back to the job that the listener made, parent by parent.
+    for deliver in plant.of_kind("webhook.deliver").await {
+        let mut ancestors = vec![deliver.kind.to_string()];
+        let mut by = deliver.enqueued_by.to_string();
+        while let Some(parent) = by.strip_prefix("job:") {
+            let job = plant.queue.store().get(parent.parse().unwrap()).await.unwrap().unwrap();
+            assert_eq!(job.correlation_id, deliver.correlation_id);
+            ancestors.push(job.kind.to_string());
+            by = job.enqueued_by.to_string();
+        }
+        assert_eq!(ancestors, ["webhook.deliver", "webhook.fanout", "stripe.event", "webhook.received"]);
+        assert_eq!(by, "webhook:stripe");
+    }
+    for event in [&paid, &subscribed, &failed] {
+        let recorded = inbox::find(&plant.rig.app.db, "stripe", &event.id).await.unwrap().unwrap();
+        let first = plant.queue.store().get(recorded.job.unwrap()).await.unwrap().unwrap();
+        assert_eq!((&*first.kind, first.correlation_id.as_deref()), ("webhook.received", Some(event.id.as_str())));
+        let told =
+            receiver.state.deliveries().into_iter().find(|d| d.body["data"]["stripe_event"] == event.id.as_str());
+        assert_eq!(told.unwrap().trace, Some(trace(event)), "to the last receiver");
     }
     let invoice = billing::invoice(&plant.rig.app.db, &failed.object_id).await.unwrap().unwrap();
     assert_eq!((invoice.status.as_deref(), invoice.amount_paid), (Some("paid"), 2_000));

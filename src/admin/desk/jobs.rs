@@ -1,6 +1,6 @@
 //! Jobs: list, show, order, retry, cancel, delete.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub struct JobOnDesk {
 }
 
 /// What became of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ordered {
     /// The job that is kept now.
     pub job: JobId,
@@ -71,9 +71,22 @@ impl Desk {
     /// # Errors
     /// When the order makes no sense or the store did not take it.
     pub async fn order(&self, by: &May<impl AtLeast<Operator>>, order: Order) -> Result<Ordered, Refusal> {
+        self.order_as(by, order, None).await
+    }
+
+    /// The same under an id that the request has for its job, so that a second run of it finds the first one's.
+    ///
+    /// # Errors
+    /// As [`Desk::order`].
+    pub async fn order_as(
+        &self,
+        by: &May<impl AtLeast<Operator>>,
+        order: Order,
+        id: Option<JobId>,
+    ) -> Result<Ordered, Refusal> {
         let spec = order.spec(&self.kinds, &by.actor().enqueuer())?;
         let subject = format!("kind:{}", spec.kind);
-        self.enqueue(by.actor(), "job.enqueue", subject, spec).await
+        self.enqueue(by.actor(), "job.enqueue", subject, spec, id).await
     }
 
     pub(super) async fn enqueue(
@@ -82,12 +95,17 @@ impl Desk {
         action: &'static str,
         subject: String,
         spec: JobSpec,
+        id: Option<JobId>,
     ) -> Result<Ordered, Refusal> {
         // Refused here, it leaves no row: nothing was about to change.
         self.queue.admit(spec.clone())?;
         let act = async {
-            let done = self.queue.enqueue(spec).await?;
-            Ok(Ordered { job: done.job(), duplicate: !done.is_new() })
+            let done = match id {
+                Some(id) => self.queue.enqueue_as(id, spec).await?,
+                None => self.queue.enqueue(spec).await?,
+            };
+            // Under an id of its own the job is this request's, brought by an earlier run of it.
+            Ok(Ordered { job: done.job(), duplicate: !done.is_new() && Some(done.job()) != id })
         };
         let after = |done: &Ordered| json!({ "job": done.job, "duplicate": done.duplicate });
         self.change(by, action, subject, None, after, act).await

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint};
 use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
 use crate::fanout::{Event, PageRequest, Secret};
+use crate::job::JobId;
 use crate::queue::EnqueueError;
 
 /// What shall change of an endpoint: its fields, or its state with a reason, not both at once.
@@ -58,10 +59,23 @@ impl Desk {
     /// # Errors
     /// When a field is not allowed or the store did not take it.
     pub async fn publish(&self, by: &May<impl AtLeast<Operator>>, event: Event) -> Result<Ordered, Refusal> {
+        self.publish_as(by, event, None).await
+    }
+
+    /// The same under an id that the request has for its job.
+    ///
+    /// # Errors
+    /// As [`Desk::publish`].
+    pub async fn publish_as(
+        &self,
+        by: &May<impl AtLeast<Operator>>,
+        event: Event,
+        id: Option<JobId>,
+    ) -> Result<Ordered, Refusal> {
         event.check().map_err(|e| invalid(e.field, e.value, e.allowed))?;
         let subject = format!("event:{}/{}", event.tenant, event.id);
         let spec = event.into_spec().map_err(EnqueueError::from)?.by(&by.actor().enqueuer());
-        self.enqueue(by.actor(), "event.publish", subject, spec).await
+        self.enqueue(by.actor(), "event.publish", subject, spec, id).await
     }
 
     /// A page of endpoints, newest first; what their URLs hold behind the host is for operators.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::LOCATION;
-use axum::response::IntoResponse;
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::MaybeJson;
+use super::once::once;
 use crate::admin::{Admin, Desk, JobOnDesk, Limit, May, Operator, Order, Paged, Viewer};
 use crate::job::{InvalidName, JobId, JobRecord, JobState, QueueName};
 use crate::problem::{self, Path, Problem, Query};
@@ -63,11 +63,14 @@ fn queue_name(text: &str) -> Result<QueueName, Problem> {
 
 pub(super) async fn order(
     may: May<Operator>,
-    (State(desk), problem::Json(order)): (State<Arc<Desk>>, problem::Json<Order>),
-) -> Result<impl IntoResponse, Problem> {
-    let ordered = desk.order(&may, order).await?;
-    let status = if ordered.duplicate { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, [(LOCATION, format!("/api/v1/jobs/{}", ordered.job))], Json(ordered)))
+    (State(desk), request): (State<Arc<Desk>>, Request),
+) -> Result<Response, Problem> {
+    once(&desk, &may, request, async |request, id| {
+        let problem::Json(order) = problem::Json::<Order>::from_request(request, &()).await?;
+        let ordered = desk.order_as(&may, order, id).await?;
+        Ok((if ordered.duplicate { StatusCode::OK } else { StatusCode::CREATED }, ordered))
+    })
+    .await
 }
 
 pub(super) async fn show(may: May<Viewer>, (State(desk), Path(id)): Named) -> Result<Json<JobOnDesk>, Problem> {

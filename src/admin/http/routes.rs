@@ -4,7 +4,7 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
-use super::{Operators, audit, jobs, keys, probes, queues, schedules, webhooks, workers};
+use super::{Operators, audit, inbox, jobs, keys, probes, queues, schedules, webhooks, workers};
 use crate::admin::{May, Rank, Role};
 
 /// One route, for those who list them.
@@ -75,6 +75,10 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Get, "/api/v1/messages", "Published messages, newest first", webhooks::messages),
         keyed(Get, "/api/v1/deliveries", "Deliveries, newest first", webhooks::deliveries),
         keyed(Get, "/api/v1/deliveries/{id}/attempts", "The POSTs of one delivery", webhooks::attempts),
+        keyed(Get, "/api/v1/webhooks/events", "Webhooks that came in, newest first", inbox::list),
+        keyed(Get, "/api/v1/webhooks/events/{source}/{id}", "One webhook that came in", inbox::show),
+        keyed(Post, "/api/v1/webhooks/events/{source}/{id}/redeliver", "Process it again", inbox::redeliver),
+        keyed(Get, "/api/v1/webhooks/sources", "How each source of webhooks does", inbox::sources),
         keyed(Get, "/api/v1/keys", "All API keys", keys::list),
         keyed(Post, "/api/v1/keys", "Make a key; it is shown once", keys::create),
         keyed(Post, "/api/v1/keys/{id}/revoke", "Take a key back at once", keys::revoke),

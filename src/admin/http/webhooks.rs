@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::MaybeJson;
+use super::once::once;
 use crate::admin::{Admin, Desk, EndpointPatch, Limit, May, MessageOnDesk, Operator, Paged, Viewer};
 use crate::fanout::endpoints::{Endpoint, NewEndpoint};
 use crate::fanout::history::{Delivery, DeliveryAttempt, DeliveryFilter, InvalidDeliveryState};
@@ -91,13 +92,16 @@ pub(super) struct OnePage {
 
 pub(super) async fn publish(
     may: May<Operator>,
-    (State(desk), problem::Json(order)): (State<Arc<Desk>>, problem::Json<EventOrder>),
-) -> Result<impl IntoResponse, Problem> {
-    let EventOrder { id, event_type, tenant, payload } = order;
-    let event = Event { id, event_type, tenant: tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned()), payload };
-    let ordered = desk.publish(&may, event).await?;
-    // Accepted, not done: the fan-out is a job.
-    Ok((StatusCode::ACCEPTED, Json(ordered)))
+    (State(desk), request): (State<Arc<Desk>>, Request),
+) -> Result<Response, Problem> {
+    once(&desk, &may, request, async |request, job| {
+        let problem::Json(order) = problem::Json::<EventOrder>::from_request(request, &()).await?;
+        let EventOrder { id, event_type, tenant, payload } = order;
+        let event = Event { id, event_type, tenant: tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned()), payload };
+        // Accepted, not done: the fan-out is a job.
+        Ok((StatusCode::ACCEPTED, desk.publish_as(&may, event, job).await?))
+    })
+    .await
 }
 
 pub(super) async fn endpoints(

@@ -47,15 +47,15 @@ impl RedisStore {
         scope: &str,
         key: &str,
         fingerprint: &[u8],
-        ttl: Duration,
+        (lease, ttl): (Duration, Duration),
     ) -> Result<Reservation, StoreError> {
         let step = "reserve an idempotency key";
         bounded("the request's fingerprint (bytes)", fingerprint.len(), SHORT_MAX)?;
         let mut cmd = self.link.call(&script::RESERVE);
-        cmd.arg(field(scope, key)).arg(fingerprint).arg(millis(ttl));
+        cmd.arg(field(scope, key)).arg(fingerprint).arg(millis(lease)).arg(millis(ttl));
         let mut parts = Parts::of(step, self.link.run(Access::Write, step, &script::RESERVE, &cmd).await?)?;
         match parts.bytes()?.as_slice() {
-            b"granted" => Ok(Reservation::Granted),
+            b"granted" => Ok(Reservation::Granted { since: Timestamp::from_ms(parts.number()?) }),
             b"mismatch" => Ok(Reservation::Mismatch),
             b"busy" => Ok(Reservation::InProgress),
             b"done" => read_reply(&parts.bytes()?).map(Reservation::Done).ok_or_else(|| misread(step, "whole reply")),
@@ -79,10 +79,10 @@ impl RedisStore {
         Err(StoreError::Corrupt { place: "replies".into(), detail })
     }
 
-    pub(super) async fn forget_key(&self, scope: &str, key: &str) -> Result<(), StoreError> {
-        let mut cmd = self.link.call(&script::FORGET);
+    pub(super) async fn release_key(&self, scope: &str, key: &str) -> Result<(), StoreError> {
+        let mut cmd = self.link.call(&script::RELEASE);
         cmd.arg(field(scope, key));
-        self.link.run(Access::Write, "give an idempotency key up", &script::FORGET, &cmd).await.map(drop)
+        self.link.run(Access::Write, "release an idempotency key", &script::RELEASE, &cmd).await.map(drop)
     }
 
     pub(super) async fn breaker_state(&self, name: &str) -> Result<BreakerState, StoreError> {

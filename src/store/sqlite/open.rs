@@ -19,13 +19,14 @@ const STATEMENTS: usize = 128;
 const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// The schema's steps, in order; a file's `user_version` says how many it has.
-const SCHEMA: [&str; 6] = [
+const SCHEMA: [&str; 7] = [
     include_str!("../../../migrations/queue/sqlite/0001_queues.sql"),
     include_str!("../../../migrations/queue/sqlite/0002_jobs.sql"),
     include_str!("../../../migrations/queue/sqlite/0003_workers.sql"),
     include_str!("../../../migrations/queue/sqlite/0004_schedules.sql"),
     include_str!("../../../migrations/queue/sqlite/0005_shared.sql"),
     include_str!("../../../migrations/queue/sqlite/0006_cheap_checks.sql"),
+    include_str!("../../../migrations/queue/sqlite/0007_leased_replies.sql"),
 ];
 pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
 

@@ -48,32 +48,43 @@ pub(super) fn reserve(
     scope: &str,
     key: &str,
     fingerprint: &[u8],
-    ttl: Duration,
+    (lease, ttl): (Duration, Duration),
 ) -> Result<Reservation, StoreError> {
-    type Kept = (Vec<u8>, Option<u16>, Option<String>, Option<Vec<u8>>);
+    type Kept = (Vec<u8>, i64, i64, Option<u16>, Option<String>, Option<Vec<u8>>);
     let kept: Option<Kept> = txn
         .sql(
-            "select fingerprint, status, content_type, body from replies
+            "select fingerprint, reserved_at, busy_until, status, content_type, body from replies
              where scope = ?1 and key = ?2 and expires_at > ?3",
         )?
-        .query_row((scope, key, txn.now.as_ms()), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row((scope, key, txn.now.as_ms()), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        })
         .optional()
         .during("look an idempotency key up")?;
+    let busy_until = txn.now.after(lease).as_ms();
     match kept {
         Some((before, ..)) if before != fingerprint => Ok(Reservation::Mismatch),
-        Some((_, Some(status), Some(content_type), Some(body))) => {
+        Some((.., Some(status), Some(content_type), Some(body))) => {
             Ok(Reservation::Done(RememberedReply { status, content_type, body }))
         }
-        Some(_) => Ok(Reservation::InProgress),
+        Some((_, _, busy, ..)) if busy > txn.now.as_ms() => Ok(Reservation::InProgress),
+        Some((_, since, ..)) => {
+            txn.sql("update replies set busy_until = ?3 where scope = ?1 and key = ?2")?
+                .execute((scope, key, busy_until))
+                .during("reserve an idempotency key again")?;
+            Ok(Reservation::Granted { since: Timestamp::from_ms(since) })
+        }
         None => {
             txn.sql(
-                "insert into replies (scope, key, fingerprint, expires_at) values (?1, ?2, ?3, ?4)
+                "insert into replies (scope, key, fingerprint, reserved_at, busy_until, expires_at)
+                 values (?1, ?2, ?3, ?4, ?5, ?6)
                  on conflict (scope, key) do update set fingerprint = excluded.fingerprint, status = null,
-                    content_type = null, body = null, expires_at = excluded.expires_at",
+                    content_type = null, body = null, reserved_at = excluded.reserved_at,
+                    busy_until = excluded.busy_until, expires_at = excluded.expires_at",
             )?
-            .execute((scope, key, fingerprint, txn.now.after(ttl).as_ms()))
+            .execute((scope, key, fingerprint, txn.now.as_ms(), busy_until, txn.now.after(ttl).as_ms()))
             .during("reserve an idempotency key")?;
-            Ok(Reservation::Granted)
+            Ok(Reservation::Granted { since: txn.now })
         }
     }
 }
@@ -98,11 +109,11 @@ pub(super) fn remember(txn: &Txn<'_>, scope: &str, key: &str, reply: &Remembered
     Err(StoreError::Corrupt { place: "replies".into(), detail })
 }
 
-/// Gives a reserved key up; a key with a reply stays.
-pub(super) fn forget(txn: &Txn<'_>, scope: &str, key: &str) -> Result<(), StoreError> {
-    txn.sql("delete from replies where scope = ?1 and key = ?2 and status is null")?
+/// Ends the lease of a reserved key; a key with a reply stays as it is.
+pub(super) fn release(txn: &Txn<'_>, scope: &str, key: &str) -> Result<(), StoreError> {
+    txn.sql("update replies set busy_until = 0 where scope = ?1 and key = ?2 and status is null")?
         .execute((scope, key))
-        .during("give an idempotency key up")?;
+        .during("release an idempotency key")?;
     Ok(())
 }
 

@@ -55,6 +55,13 @@ fn samples() -> BTreeMap<(&'static str, &'static str), (&'static str, Option<Val
         (("GET", "/api/v1/messages"), ("/api/v1/messages", None)),
         (("GET", "/api/v1/deliveries"), ("/api/v1/deliveries", None)),
         (("GET", "/api/v1/deliveries/{id}/attempts"), ("/api/v1/deliveries/dlv_none/attempts", None)),
+        (("GET", "/api/v1/webhooks/events"), ("/api/v1/webhooks/events", None)),
+        (("GET", "/api/v1/webhooks/events/{source}/{id}"), ("/api/v1/webhooks/events/stripe/evt_1", None)),
+        (
+            ("POST", "/api/v1/webhooks/events/{source}/{id}/redeliver"),
+            ("/api/v1/webhooks/events/stripe/evt_1/redeliver", None),
+        ),
+        (("GET", "/api/v1/webhooks/sources"), ("/api/v1/webhooks/sources", None)),
         (("GET", "/api/v1/keys"), ("/api/v1/keys", None)),
         (("POST", "/api/v1/keys"), ("/api/v1/keys", Some(json!({ "name": "one", "role": "viewer" })))),
         (("POST", "/api/v1/keys/{id}/revoke"), ("/api/v1/keys/000000000000/revoke", None)),

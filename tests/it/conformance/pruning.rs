@@ -120,7 +120,7 @@ pub(crate) async fn log_lines_go_with_their_job(rig: &mut Rig) {
 
 pub(crate) async fn expired_small_things_go_too(rig: &mut Rig) {
     rig.store.cache_put("t", "k", vec![1], MS).await.expect("put");
-    rig.store.reserve("s", "k", b"f", MS).await.expect("reserve");
+    rig.store.reserve("s", "k", b"f", MS, MS).await.expect("reserve");
     let id = rig.put(job().unique_for("k", MS * 2)).await;
     rig.store.cancel(id, "x").await.expect("cancel");
     let early = rig.store.prune(1_000).await.expect("prune");

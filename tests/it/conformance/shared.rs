@@ -7,6 +7,8 @@ use tidemill::store::{BreakerState, RememberedReply, Reservation};
 use super::rig::{MS, Rig};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// How long a request holds its key.
+const LEASE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn a_cached_value_is_there_until_its_time_is_over(rig: &mut Rig) {
     let value = vec![0, 159, 146, 150, 255];
@@ -52,16 +54,20 @@ pub(crate) async fn a_value_that_is_too_large_is_refused(rig: &mut Rig) {
     assert_eq!(rig.store.cache_get("t", "k").await.expect("get"), Some(vec![7; most]));
 }
 
+fn granted(rig: &Rig) -> Reservation {
+    Reservation::Granted { since: rig.clock.now() }
+}
+
 fn reply(status: u16) -> RememberedReply {
     RememberedReply { status, content_type: "application/json".into(), body: br#"{"id":1}"#.to_vec() }
 }
 
 async fn reserve(rig: &Rig, key: &str, fingerprint: &[u8]) -> Reservation {
-    rig.store.reserve("key_1", key, fingerprint, MINUTE).await.expect("reserve")
+    rig.store.reserve("key_1", key, fingerprint, LEASE, MINUTE).await.expect("reserve")
 }
 
 pub(crate) async fn a_repeated_request_gets_the_first_ones_reply(rig: &mut Rig) {
-    assert_eq!(reserve(rig, "k", b"f").await, Reservation::Granted);
+    assert_eq!(reserve(rig, "k", b"f").await, granted(rig));
     assert_eq!(reserve(rig, "k", b"f").await, Reservation::InProgress);
     rig.store.remember("key_1", "k", reply(201)).await.expect("remember");
     rig.reopen().await;
@@ -78,13 +84,31 @@ pub(crate) async fn a_key_used_for_another_request_is_a_mismatch(rig: &mut Rig) 
     assert_eq!(reserve(rig, "k", b"f").await, Reservation::Done(reply(200)), "which changed nothing");
 }
 
-pub(crate) async fn a_forgotten_key_may_be_tried_again(rig: &mut Rig) {
-    reserve(rig, "k", b"f").await;
-    rig.store.forget("key_1", "k").await.expect("forget");
-    assert_eq!(reserve(rig, "k", b"g").await, Reservation::Granted);
+pub(crate) async fn a_released_key_may_be_tried_again_by_the_same_request(rig: &mut Rig) {
+    let first = reserve(rig, "k", b"f").await;
+    rig.clock.advance(MS * 5);
+    rig.store.release("key_1", "k").await.expect("release");
+    assert_eq!(reserve(rig, "k", b"g").await, Reservation::Mismatch, "another request may not");
+    assert_eq!(reserve(rig, "k", b"f").await, first, "and it is told when it was granted first");
+    assert_eq!(reserve(rig, "k", b"f").await, Reservation::InProgress);
     rig.store.remember("key_1", "k", reply(200)).await.expect("remember");
-    rig.store.forget("key_1", "k").await.expect("forget");
-    assert_eq!(reserve(rig, "k", b"g").await, Reservation::Done(reply(200)), "a reply is not forgotten");
+    rig.store.release("key_1", "k").await.expect("release");
+    assert_eq!(reserve(rig, "k", b"f").await, Reservation::Done(reply(200)), "a reply is not forgotten");
+}
+
+pub(crate) async fn a_key_whose_holder_crashed_is_free_for_the_same_request_after_its_lease(rig: &mut Rig) {
+    let first = reserve(rig, "k", b"f").await;
+    assert_eq!(first, granted(rig));
+    rig.reopen().await;
+    rig.clock.advance(LEASE - MS);
+    assert_eq!(reserve(rig, "k", b"f").await, Reservation::InProgress);
+    rig.clock.advance(MS * 2);
+    assert_eq!(reserve(rig, "k", b"g").await, Reservation::Mismatch, "the fingerprint outlives the lease");
+    assert_eq!(reserve(rig, "k", b"f").await, first, "with the time of the first grant");
+    assert_eq!(reserve(rig, "k", b"f").await, Reservation::InProgress, "under a lease of its own");
+    rig.store.remember("key_1", "k", reply(200)).await.expect("remember");
+    rig.clock.advance(LEASE + MS);
+    assert_eq!(reserve(rig, "k", b"f").await, Reservation::Done(reply(200)));
 }
 
 pub(crate) async fn a_reserved_key_is_free_when_its_time_is_over(rig: &mut Rig) {
@@ -92,17 +116,18 @@ pub(crate) async fn a_reserved_key_is_free_when_its_time_is_over(rig: &mut Rig) 
     reserve(rig, "done", b"f").await;
     rig.store.remember("key_1", "done", reply(200)).await.expect("remember");
     rig.clock.advance(MINUTE - MS);
-    assert_eq!(reserve(rig, "crashed", b"f").await, Reservation::InProgress);
+    assert_eq!(reserve(rig, "crashed", b"g").await, Reservation::Mismatch);
+    assert_eq!(reserve(rig, "done", b"f").await, Reservation::Done(reply(200)));
     rig.clock.advance(MS * 2);
-    assert_eq!(reserve(rig, "crashed", b"g").await, Reservation::Granted);
-    assert_eq!(reserve(rig, "done", b"g").await, Reservation::Granted);
+    assert_eq!(reserve(rig, "crashed", b"g").await, granted(rig));
+    assert_eq!(reserve(rig, "done", b"g").await, granted(rig));
     assert_eq!(reserve(rig, "done", b"g").await, Reservation::InProgress, "the old reply is gone");
 }
 
 pub(crate) async fn scopes_do_not_share_keys(rig: &mut Rig) {
     for scope in ["a", "b", "a:b"] {
-        let granted = rig.store.reserve(scope, "k", scope.as_bytes(), MINUTE).await.expect("reserve");
-        assert_eq!(granted, Reservation::Granted, "{scope}");
+        let answer = rig.store.reserve(scope, "k", scope.as_bytes(), LEASE, MINUTE).await.expect("reserve");
+        assert_eq!(answer, granted(rig), "{scope}");
     }
 }
 
@@ -110,9 +135,12 @@ pub(crate) async fn of_two_requests_at_once_one_is_granted(rig: &mut Rig) {
     let other = rig.another_handle().await;
     for n in 0..20 {
         let key = format!("k{n}");
-        let (a, b) = tokio::join!(rig.store.reserve("s", &key, b"f", MINUTE), other.reserve("s", &key, b"f", MINUTE));
+        let (a, b) = tokio::join!(
+            rig.store.reserve("s", &key, b"f", LEASE, MINUTE),
+            other.reserve("s", &key, b"f", LEASE, MINUTE)
+        );
         let answers = [a.expect("reserve"), b.expect("reserve")];
-        assert!(answers.contains(&Reservation::Granted) && answers.contains(&Reservation::InProgress), "{answers:?}");
+        assert!(answers.contains(&granted(rig)) && answers.contains(&Reservation::InProgress), "{answers:?}");
     }
 }
 

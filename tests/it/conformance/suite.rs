@@ -213,7 +213,8 @@ macro_rules! conformance {
                 a_value_that_is_too_large_is_refused
                 a_repeated_request_gets_the_first_ones_reply
                 a_key_used_for_another_request_is_a_mismatch
-                a_forgotten_key_may_be_tried_again
+                a_released_key_may_be_tried_again_by_the_same_request
+                a_key_whose_holder_crashed_is_free_for_the_same_request_after_its_lease
                 a_reserved_key_is_free_when_its_time_is_over
                 scopes_do_not_share_keys
                 of_two_requests_at_once_one_is_granted

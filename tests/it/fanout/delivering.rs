@@ -34,6 +34,15 @@ async fn a_message_arrives_signed_and_in_the_recommended_shape() {
 }
 
 #[tokio::test]
+async fn the_trace_of_the_cause_goes_with_the_post() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(204)]).await);
+    let (_, job) = stage.one_delivery(&receiver.url()).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    deliver(&stage.state, &stage.queue, &job, turn(1), Some(trace), &CancellationToken::new()).await.unwrap();
+    assert_eq!(receiver.seen()[0].header("traceparent"), trace);
+}
+
+#[tokio::test]
 async fn both_secrets_sign_until_the_old_one_runs_out() {
     let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500)]).await);
     let (created, job) = stage.one_delivery(&receiver.url()).await;
@@ -223,12 +232,12 @@ async fn an_endpoint_that_the_rules_no_longer_allow_gets_nothing() {
     let strict =
         stage.again(tidemill::config::fanout::FanoutConfig { ports: vec![receiver.address().port()], ..strict });
     for job in [&literal, &named] {
-        deliver(&strict, &stage.queue, job, turn(1), &CancellationToken::new()).await.unwrap_err();
+        deliver(&strict, &stage.queue, job, turn(1), None, &CancellationToken::new()).await.unwrap_err();
         let attempt = stage.attempts(job).await.remove(0);
         assert_eq!(attempt.error_class.as_deref(), Some("refused"), "{attempt:?}");
     }
     assert!(receiver.seen().is_empty());
-    deliver(&open, &stage.queue, &named, turn(2), &CancellationToken::new()).await.unwrap();
+    deliver(&open, &stage.queue, &named, turn(2), None, &CancellationToken::new()).await.unwrap();
     assert_eq!(receiver.seen().len(), 1);
 }
 
@@ -252,7 +261,7 @@ async fn a_post_whose_job_is_stopped_ends_soon_is_logged_and_leaves_the_delivery
         }
         stop.cancel();
     };
-    let (outcome, ()) = tokio::join!(deliver(&stage.state, &stage.queue, &job, turn(1), &stop), stopping);
+    let (outcome, ()) = tokio::join!(deliver(&stage.state, &stage.queue, &job, turn(1), None, &stop), stopping);
     assert!(matches!(outcome, Err(JobError::Retry { .. })), "{outcome:?}");
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(stage.attempts(&job).await[0].error_class.as_deref(), Some("stopped"));

@@ -41,7 +41,7 @@ async fn a_rate_holds_within_two_percent_over_a_minute_on_two_nodes() {
         stage.clock.set(at.max(stage.clock.now()));
         looks += 1;
         let job = tidemill::fanout::Deliver { message: jobs[n].message_id.clone(), endpoint: id.clone() };
-        match deliver(&nodes[looks % 2], &stage.queue, &job, turn(1), &stop).await {
+        match deliver(&nodes[looks % 2], &stage.queue, &job, turn(1), None, &stop).await {
             Ok(_) => sent += 1,
             Err(JobError::Snooze { after, .. }) => due.push(Reverse((at.after(after), n))),
             Err(other) => panic!("{other:?}"),
@@ -66,20 +66,20 @@ async fn an_endpoint_gets_no_more_posts_at_once_than_it_may_from_two_nodes_toget
             tokio::task::yield_now().await;
         }
         for node in [&here, &elsewhere] {
-            let (_, why) = snoozed(deliver(node, &stage.queue, &third, turn(1), &stop).await);
+            let (_, why) = snoozed(deliver(node, &stage.queue, &third, turn(1), None, &stop).await);
             assert!(why.contains("under way"), "{why}");
         }
     };
     tokio::select! {
-        one = deliver(&here, &stage.queue, &first, turn(1), &stop) => panic!("{one:?}"),
-        two = deliver(&elsewhere, &stage.queue, &second, turn(1), &stop) => panic!("{two:?}"),
+        one = deliver(&here, &stage.queue, &first, turn(1), None, &stop) => panic!("{one:?}"),
+        two = deliver(&elsewhere, &stage.queue, &second, turn(1), None, &stop) => panic!("{two:?}"),
         () = both_hang => {}
     }
     assert_eq!(receiver.seen().len(), 2);
     // Both were cut off: their leases end with their lines, at the latest by their own deadline.
     stage.clock.advance(Duration::from_secs(41));
     tokio::select! {
-        outcome = deliver(&here, &stage.queue, &third, turn(1), &stop) => panic!("{outcome:?}"),
+        outcome = deliver(&here, &stage.queue, &third, turn(1), None, &stop) => panic!("{outcome:?}"),
         () = async { while receiver.seen().len() < 3 { tokio::task::yield_now().await } } => {}
     }
 }

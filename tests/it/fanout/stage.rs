@@ -115,7 +115,7 @@ impl Stage {
     }
 
     pub(super) async fn deliver(&self, job: &Deliver, turn: Turn) -> Result<Done, JobError> {
-        deliver(&self.state, &self.queue, job, turn, &CancellationToken::new()).await
+        deliver(&self.state, &self.queue, job, turn, None, &CancellationToken::new()).await
     }
 
     pub(super) async fn deliveries(&self, fit: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {

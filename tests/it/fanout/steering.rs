@@ -70,7 +70,7 @@ async fn five_failures_open_the_breaker_for_a_minute_and_one_probe_closes_it() {
     // Another process learns it from the store.
     let elsewhere = stage.again(config());
     let stop = tokio_util::sync::CancellationToken::new();
-    let outcome = tidemill::fanout::deliver(&elsewhere, &stage.queue, &other, turn(1), &stop).await;
+    let outcome = tidemill::fanout::deliver(&elsewhere, &stage.queue, &other, turn(1), None, &stop).await;
     assert!(snoozed(outcome).1.contains("breaker"));
     assert_eq!(receiver.seen().len(), 5, "nothing is sent while it is open");
 

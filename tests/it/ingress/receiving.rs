@@ -286,3 +286,78 @@ async fn health_answers_without_the_store() {
     let reply = rig.send(b"GET /health HTTP/1.1\r\nhost: t\r\n\r\n").await;
     assert_eq!((reply.status, reply.json()), (200, serde_json::json!({"status": "ok"})));
 }
+
+#[tokio::test]
+async fn a_source_above_its_rate_is_told_to_wait_before_its_body_is_read() {
+    let rig = Rig::start().await;
+    let begun = Instant::now();
+    let mut accepted = 0;
+    let mut limited = None;
+    for n in 0..20 {
+        let reply = rig.send(&rig.signed("slow", &event(&format!("evt_{n}")))).await;
+        match reply.status {
+            200 => accepted += 1,
+            429 => limited = Some(reply),
+            other => panic!("{other}: {reply:?}"),
+        }
+    }
+    let may = 3 + usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!((3..=may).contains(&accepted), "{accepted} of 20, {may} at most");
+    let limited = limited.expect("twenty are more than three and one a second");
+    assert_eq!(limited.header("retry-after"), Some("1"));
+    assert_eq!(limited.header("ratelimit-policy"), Some("\"source\";q=3;w=3"));
+    assert_eq!(limited.header("ratelimit"), Some("\"source\";r=0;t=1"));
+    assert_eq!(rig.jobs().await.len(), accepted);
+    assert_eq!(rig.send(&rig.signed("stripe", &event("evt_0"))).await.status, 200, "others are not held up");
+
+    // Only heads are sent: whoever waits for a body can't answer.
+    let mut peers = Vec::new();
+    for _ in 0..8 {
+        let mut peer = rig.served.connect().await;
+        peer.send(b"POST /webhooks/slow HTTP/1.1\r\nhost: t\r\ncontent-length: 1000\r\n\r\n").await;
+        peers.push(peer);
+    }
+    let replies = peers.iter_mut().map(|peer| Box::pin(peer.reply()));
+    let (first, ..) = futures_util::future::select_all(replies).await;
+    assert_eq!(first.status, 429, "{first:?}");
+}
+
+#[tokio::test]
+async fn what_comes_again_is_counted_by_event_and_by_whether_its_body_is_the_same() {
+    let rig = Rig::start().await;
+    let other = br#"{"id": "evt_1", "amount": 7}"#;
+    for body in [&event("evt_1")[..], &event("evt_1"), other, &event("evt_2"), &event("evt_1")] {
+        assert_eq!(rig.send(&rig.signed("stripe", body)).await.status, 200);
+    }
+    let (repeats, untold) = rig.repeats.take();
+    let [repeat] = &repeats[..] else { panic!("{repeats:?}") };
+    assert_eq!((repeat.source.as_str(), repeat.event_id.as_str()), ("stripe", "evt_1"));
+    assert_eq!((repeat.same, repeat.differing, untold), (2, 1, 0));
+    assert_eq!(received(rig.jobs().await.last().unwrap()).body.as_bytes(), event("evt_1"), "the first is kept");
+}
+
+#[tokio::test]
+async fn the_public_health_is_degraded_while_a_source_that_used_to_speak_is_silent_and_names_nobody() {
+    let rig = Rig::start().await;
+    let health = b"GET /webhooks/health HTTP/1.1\r\nhost: t\r\n\r\n";
+    let status = async || {
+        let reply = rig.send(health).await;
+        assert_eq!(reply.status, 200);
+        reply.json()
+    };
+    let hour = Duration::from_secs(3_600);
+    for n in 0..6 {
+        rig.send(&rig.signed("stripe", &event(&format!("evt_{n}")))).await;
+        rig.clock.advance(hour);
+    }
+    assert_eq!(status().await, serde_json::json!({"status": "ok"}));
+    rig.clock.advance(hour * 2);
+    let forged = post("/webhooks/stripe", "stripe-signature: t=1,v1=00\r\n", &event("evt_7"));
+    assert_eq!(rig.send(&forged).await.status, 401);
+    assert_eq!(status().await, serde_json::json!({"status": "degraded"}), "a forgery is no sign of life");
+    let report = rig.senders.reports(rig.clock.now()).into_iter().find(|r| r.source == "stripe").unwrap();
+    assert_eq!((report.outcomes["accepted"], report.outcomes.len()), (6, 2), "{report:?}");
+    assert!(report.p99_ms.is_some_and(|ms| ms > 0.0), "{report:?}");
+    rig.send(&rig.signed("stripe", &event("evt_8"))).await;
+    assert_eq!(status().await, serde_json::json!({"status": "ok"}));
+}

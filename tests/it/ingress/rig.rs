@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::ingress::IngressConfig;
-use tidemill::ingress::{Ingress, Sources, WebhookReceived, limits, router};
+use tidemill::ingress::{Ingress, Repeats, Senders, Sources, WebhookReceived, limits, router};
 use tidemill::job::{JobKind as _, JobRecord};
 use tidemill::listener::ListenerLimits;
 use tidemill::queue::Queue;
@@ -25,6 +25,8 @@ pub(super) struct Rig {
     pub(super) served: Served,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
+    pub(super) repeats: Arc<Repeats>,
+    pub(super) senders: Arc<Senders>,
     pub(super) dir: tempfile::TempDir,
 }
 
@@ -68,6 +70,7 @@ impl Rig {
         let mut sources = json!({
             "small": { "scheme": "stripe", "secret_env": "SECRET", "body_bytes": 100, "path": "/api/v1/webhooks/small" },
             "plain": { "scheme": "hmac", "secret_env": "SECRET", "hmac": { "signature_header": "x-mac", "encoding": "hex" } },
+            "slow": { "scheme": "stripe", "secret_env": "SECRET", "rate": { "per_second": 1, "burst": 3 } },
         });
         sources.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let config: IngressConfig = serde_json::from_value(json!({ "sources": sources })).unwrap();
@@ -77,11 +80,13 @@ impl Rig {
         };
         let sources = Sources::resolve(&config, &env).unwrap();
         let queue = Queue::new(Arc::clone(&store), names.into(), clock.clone(), Entropy::seeded(7));
-        let router = around(router(Ingress::new(sources, queue, clock.clone())));
+        let ingress = Ingress::new(&config, sources, queue, clock.clone());
+        let (repeats, senders) = (Arc::clone(ingress.repeats()), Arc::clone(ingress.senders()));
+        let router = around(router(ingress));
         let limits = limits(&config);
         let connections = connections.unwrap_or(limits.connections);
         let limits = ListenerLimits { name: "test", connections, ..limits };
-        Self { served: Served::start(router, limits).await, store, clock, dir }
+        Self { served: Served::start(router, limits).await, store, clock, repeats, senders, dir }
     }
 
     /// A request that Stripe would send now.

@@ -119,6 +119,8 @@ fn an_unknown_key_or_a_number_out_of_range_is_named() {
         ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\ntolerance_seconds = 0", "tolerance_seconds"),
         ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nid = 'cookie:a'", "sources.a.id"),
         ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\nbody_bytes = 1048577", "body_bytes"),
+        ("[rate]\nper_second = 0", "rate.per_second"),
+        ("[sources.a]\nscheme = 'stripe'\nsecret_env = 'A'\n[sources.a.rate]\nper_second = 9\nburst = 0", "burst"),
     ] {
         let error = read(toml).unwrap_err();
         assert!(error.contains(key), "{key}: {error}");

@@ -28,7 +28,7 @@ pub(super) struct Rig {
     stripe: Fake<Account>,
     clock: Clock,
     entropy: Entropy,
-    public: u16,
+    pub(super) public: u16,
     pub(super) operators: u16,
     folder: tempfile::TempDir,
     /// Where its queue is, when that is not a file.
