@@ -6,17 +6,21 @@
 
 use sqlx::FromRow;
 
+use super::deliver::{Sending, SendingRow};
 use super::{Deliver, FanoutState};
+use crate::config::fanout::FanoutConfig;
 use crate::on_pool;
 
+mod lines;
+mod mend;
 mod open;
-mod record;
 
-pub(super) use open::{BATCH, close_message, open_batch};
-pub(super) use record::{Next, cancel, record};
+pub(super) use lines::{Closing, Next, Opening, Said, cancel};
+pub(super) use mend::{Found, begin_anew, end, interrupt, unsettled};
+pub(super) use open::{BATCH, CloseMessage, OpenBatch};
 
 /// A delivery as its handler needs it.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 pub(super) struct Due {
     pub(super) id: String,
     pub(super) state: String,
@@ -25,19 +29,49 @@ pub(super) struct Due {
     pub(super) url: Option<String>,
     /// Why it is disabled.
     pub(super) reason: Option<String>,
+    /// It has not answered 2xx since; milliseconds.
+    pub(super) failing_since: Option<i64>,
+    pub(super) sending: Sending,
+}
+
+impl Due {
+    pub(super) fn max_concurrency(&self, config: &FanoutConfig) -> u32 {
+        self.sending.max_concurrency.unwrap_or(config.max_concurrency)
+    }
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    state: String,
+    body: String,
+    url: Option<String>,
+    reason: Option<String>,
+    failing_since: Option<i64>,
+    #[sqlx(flatten)]
+    sending: SendingRow,
 }
 
 /// The delivery of a job; `None`: retention has taken it.
-pub(super) async fn load(state: &FanoutState, job: &Deliver) -> Result<Option<Due>, sqlx::Error> {
-    on_pool!(state.db.read(), pool => {
+pub(super) async fn load(state: &FanoutState, job: &Deliver) -> anyhow::Result<Option<Due>> {
+    let row: Option<Row> = on_pool!(state.db.read(), pool => {
         sqlx::query_as(
-            "select d.id, d.state, m.body, e.url, e.reason
-             from deliveries d join messages m on m.id = d.message_id left join endpoints e on e.id = d.endpoint_id
+            "select d.id, d.state, m.body, e.url, e.reason, t.failing_since,
+                    s.ordering, s.max_concurrency, s.rate_limit, s.rate_window_ms, s.retry_delays_ms
+             from deliveries d join messages m on m.id = d.message_id
+                  left join endpoints e on e.id = d.endpoint_id
+                  left join endpoint_delivery s on s.endpoint_id = d.endpoint_id
+                  left join endpoint_trouble t on t.endpoint_id = d.endpoint_id
              where d.message_id = $1 and d.endpoint_id = $2",
         )
         .bind(&job.message)
         .bind(&job.endpoint)
         .fetch_optional(pool)
-        .await
-    })
+        .await?
+    });
+    let Some(row) = row else { return Ok(None) };
+    let sending = row.sending.read();
+    let sending = sending.ok_or_else(|| anyhow::anyhow!("the delivery settings of {} are unreadable", job.endpoint))?;
+    let Row { id, state, body, url, reason, failing_since, .. } = row;
+    Ok(Some(Due { id, state, body, url, reason, failing_since, sending }))
 }

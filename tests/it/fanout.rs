@@ -3,9 +3,15 @@
 
 mod delivering;
 mod fanning;
+mod guarding;
 mod hostile;
+mod limiting;
+mod logging;
+mod ordering;
 mod pruning;
 mod receiver;
 mod registering;
 mod stage;
+mod steering;
+mod tls;
 mod working;
