@@ -2,7 +2,7 @@
 # Measures Tidemill beside BullMQ and Celery, and for webhooks in beside fastify with the official stripe package and BullMQ: one Redis
 # (AOF everysec) for all, the systems taking turns, medians of 5 rounds or more.
 # Installs what is missing into target/bench/peers; a peer whose language is not there is left out, and that is said.
-# Usage: scripts/bench-peers.sh [--rounds N] [--jobs N] [--celery-jobs N] [--ingress-jobs N]
+# Usage: scripts/bench-peers.sh [--rounds N] [--jobs N] [--celery-jobs N] [--ingress-jobs N] [--deliveries N]
 # Results: target/bench/peers.jsonl, the bar's ratios as JSON in target/bench/peers-bar.jsonl, and tables on standard output.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 rounds=5
 jobs=30000
 celery_jobs=5000
+deliveries=20000
 ingress_jobs=10000
 while [ "$#" -gt 0 ]; do
     case "$1" in
@@ -17,6 +18,7 @@ while [ "$#" -gt 0 ]; do
         --jobs) jobs="$2"; shift 2 ;;
         --ingress-jobs) ingress_jobs="$2"; shift 2 ;;
         --celery-jobs) celery_jobs="$2"; shift 2 ;;
+        --deliveries) deliveries="$2"; shift 2 ;;
         *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
     esac
 done
@@ -36,7 +38,7 @@ mkdir -p "$peers"
 
 bullmq=""
 if command -v npm >/dev/null 2>&1; then
-    cp bench/peers/package.json bench/peers/bullmq.mjs bench/peers/fastify-stripe.mjs "$peers/"
+    cp bench/peers/package.json bench/peers/bullmq.mjs bench/peers/fastify-stripe.mjs bench/peers/webhooks.mjs "$peers/"
     (cd "$peers" && npm install --no-package-lock --no-audit --no-fund --silent) && bullmq=yes
 fi
 [ -n "$bullmq" ] || echo "bench-peers.sh: without BullMQ: npm is missing or could not install it" >&2
@@ -52,7 +54,9 @@ fi
 # One server for all. The port was free a moment ago; when somebody else takes it first, the next one is tried.
 folder="$(mktemp -d)"
 server=""
+receiver=""
 cleanup() {
+    [ -z "$receiver" ] || kill "$receiver" 2>/dev/null || true
     [ -z "$server" ] || kill "$server" 2>/dev/null || true
     [ -z "$server" ] || wait "$server" 2>/dev/null || true
     rm -rf "$folder"
@@ -80,6 +84,15 @@ fresh() {
     while redis-cli -p "$port" info persistence | grep -Eq '^aof_rewrite_(in_progress|scheduled):1'; do sleep 0.1; done
 }
 
+# The peer's receiver; Tidemill's own runs start the same program.
+"$bench" receive >"$folder/receiver" &
+receiver=$!
+until [ -s "$folder/receiver" ]; do
+    kill -0 "$receiver" 2>/dev/null || { echo "bench-peers.sh: no receiver could be started" >&2; exit 1; }
+    sleep 0.1
+done
+receiver_url="http://$(head -n 1 "$folder/receiver")"
+
 results="$out/peers.jsonl"
 : >"$results"
 for round in $(seq "$rounds"); do
@@ -96,6 +109,12 @@ for round in $(seq "$rounds"); do
             --peer "node $peers/fastify-stripe.mjs" --system fastify-stripe-bullmq >>"$results"
     fi
     fresh && "$bench" drain --store "$url" --jobs 7000 --systems tidemill,apalis-redis,apalis-redis-tuned --json >>"$results"
+    "$bench" fanout --store sqlite --jobs "$deliveries" --only-rate --json >>"$results"
+    fresh && "$bench" fanout --store "$url" --jobs "$deliveries" --only-rate --json >>"$results"
+    if [ -n "$bullmq" ]; then
+        fresh && node -e 'fetch(process.argv[1]).catch(() => process.exit(1))' "$receiver_url/reset" &&
+            node "$peers/webhooks.mjs" "$url" "$receiver_url" "$deliveries" >>"$results"
+    fi
     if [ -n "$celery" ]; then
         fresh && "$bench" drain --store "$url" --jobs "$celery_jobs" --systems tidemill --json >>"$results"
         fresh && "$peers/python/bin/python" "$peers/celery_bench.py" "$url" "$celery_jobs" >>"$results"

@@ -4,8 +4,9 @@
 //! matching endpoint, and enqueues a `webhook.deliver` job for each, which [`deliver()`] runs. A delivery is an ordinary
 //! job: retries, leases and the dead list exist once.
 //!
-//! **At least once.** Every POST is logged before its job is settled. When the process dies between the POST and the
-//! log, the POST is repeated with the same `webhook-id`, by which receivers tell the two apart.
+//! **At least once.** Every POST has its line in the log before it begins, and its outcome there before its job is
+//! settled. When the process dies in between, the line says `interrupted` and the POST is repeated with the same
+//! `webhook-id`, by which receivers tell the two apart. [`mend()`] sees to it that nothing stays without an outcome.
 //!
 //! Nothing here knows of HTTP routes; the operators' API calls what stands here.
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::fanout::{FanoutConfig, InvalidFanoutConfig};
 use crate::data::Database;
-use crate::outbound;
+use crate::outbound::TlsError;
 use crate::sealing::{SealError, Sealer};
 use crate::worker::{Registry, RegistryError};
 
@@ -42,25 +43,27 @@ mod signature;
 
 pub use address::is_public;
 pub use declare::{DeclareError, check_declared, declare};
-pub use deliver::{Deliver, Turn, deliver};
+pub use deliver::{Deliver, Ordering, Rate, Sending, SendingError, Turn, deliver, sending, set_sending};
 pub use event::{Event, InvalidEvent};
 pub use fan_out::fan_out;
 pub use filter::{Filter, InvalidFilter};
-pub use guard::{Guard, UrlRefused};
+pub use guard::{Guard, Resolver, SystemResolver, UrlRefused};
 pub use page::{InvalidCursor, Page, PageRequest};
 pub use pattern::{InvalidPattern, Pattern};
-pub use prune::prune;
+pub use prune::{Mend, Mended, mend, prune};
 pub use recovery::Recover;
 pub use reseal::{Reseal, check_keys, is_sealed, reseal};
 pub use schema::Misfit;
 pub use signature::{InvalidScheme, InvalidSecret, Scheme, Secret, sign};
 
-/// What fan-out shares: the database, the guarded client, the rules.
+/// What fan-out shares: the database, the guarded client, the rules, and what this process knows of endpoints.
 #[derive(Debug)]
 pub struct FanoutState {
     db: Database,
-    client: reqwest::Client,
+    courier: post::Courier,
     guard: Arc<Guard>,
+    gate: Arc<deliver::Gate>,
+    walk: prune::Walk,
     config: FanoutConfig,
     sealer: Option<Sealer>,
     clock: Clock,
@@ -73,9 +76,9 @@ pub enum FanoutError {
     /// A field of `[fanout]` is out of range.
     #[error(transparent)]
     Config(#[from] InvalidFanoutConfig),
-    /// The HTTP client can't be built.
+    /// TLS can't be spoken.
     #[error("the client for webhooks out can't be built: {0}")]
-    Client(#[from] reqwest::Error),
+    Tls(#[from] TlsError),
 }
 
 impl FanoutState {
@@ -91,11 +94,26 @@ impl FanoutState {
         clock: Clock,
         entropy: Entropy,
     ) -> Result<Self, FanoutError> {
+        Self::over(db, config, sealer, clock, entropy, Arc::new(SystemResolver))
+    }
+
+    /// The same over a resolver of one's own; it is asked at registration and at each connect.
+    ///
+    /// # Errors
+    /// As [`FanoutState::new`].
+    pub fn over(
+        db: Database,
+        config: FanoutConfig,
+        sealer: impl Into<Option<Sealer>>,
+        clock: Clock,
+        entropy: Entropy,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Self, FanoutError> {
         config.check()?;
-        let guard = Arc::new(Guard::new(&config));
-        let resolver = guard::VettingResolver(Arc::clone(&guard));
-        let client = outbound::client_to_strangers(config.timeout(), Arc::new(resolver))?;
-        Ok(Self { db, client, guard, config, sealer: sealer.into(), clock, entropy })
+        let guard = Arc::new(Guard::over(&config, resolver));
+        let courier = post::Courier::new(Arc::clone(&guard), config.timeout(), config.ca_file.as_deref())?;
+        let (gate, walk, sealer) = (Arc::default(), prune::Walk::default(), sealer.into());
+        Ok(Self { db, courier, guard, gate, walk, config, sealer, clock, entropy })
     }
 
     /// The database behind it.
@@ -118,12 +136,13 @@ impl FanoutState {
     }
 }
 
-/// Adds the handlers of `webhook.fanout`, `webhook.deliver` and `webhook.recover`.
+/// Adds the handlers of `webhook.fanout`, `webhook.deliver`, `webhook.recover` and `webhook.mend`.
 ///
 /// # Errors
 /// When one of them is registered already.
 pub fn register(registry: &mut Registry, state: Arc<FanoutState>) -> Result<(), RegistryError> {
     registry.register::<Event>(Arc::clone(&state))?;
     registry.register::<Recover>(Arc::clone(&state))?;
+    registry.register::<Mend>(Arc::clone(&state))?;
     registry.register::<Deliver>(state)
 }

@@ -12,6 +12,7 @@ use crate::scenario::backlog::Backlog;
 use crate::scenario::curve::Curve;
 use crate::scenario::drain::Drain;
 use crate::scenario::enqueue::{Bulk, Single};
+use crate::scenario::fanout::{Fanout, Receive};
 use crate::scenario::findings::Findings;
 use crate::scenario::ingress::Ingress;
 use crate::scenario::ingress::serve::Serve;
@@ -37,11 +38,14 @@ enum Scenario {
     Recover(Recover),
     ScheduleStorm(Storm),
     Curve(Curve),
+    Fanout(Fanout),
     Ingress(Ingress),
     ApalisFindings(Findings),
     Report(Report),
     #[command(hide = true)]
     Hold(Hold),
+    #[command(hide = true)]
+    Receive(Receive),
     #[command(hide = true)]
     IngressServe(Serve),
 }
@@ -105,10 +109,12 @@ impl Cli {
             Scenario::Recover(scenario) => scenario.run().await,
             Scenario::ScheduleStorm(scenario) => scenario.run().await,
             Scenario::Curve(scenario) => scenario.run().await,
+            Scenario::Fanout(scenario) => scenario.run().await,
             Scenario::Ingress(scenario) => scenario.run().await,
             Scenario::ApalisFindings(scenario) => scenario.run().await,
             Scenario::Report(report) => report.run(),
             Scenario::Hold(hold) => hold.run().await,
+            Scenario::Receive(receive) => receive.run().await,
             Scenario::IngressServe(serve) => serve.run().await,
         };
         drop(folding);

@@ -4,6 +4,7 @@ pub mod backlog;
 pub mod curve;
 pub mod drain;
 pub mod enqueue;
+pub mod fanout;
 pub mod findings;
 pub mod ingress;
 pub mod recover;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidemill::clock::Timestamp;
 use tidemill::config::schedules::SchedulesConfig;
+use tidemill::fanout::Mend;
 use tidemill::job::{JobSpec, PayloadError};
 use tidemill::schedule::{CatchUp, InvalidPlan, Plan, Schedule};
 use tidemill::store::Overlap;
@@ -48,7 +49,7 @@ const fn minutes(n: u64) -> Duration {
 }
 
 /// The table.
-pub const TABLE: [Line; 4] = [
+pub const TABLE: [Line; 5] = [
     Line {
         name: "market.poll",
         when: When::Every(minutes(15)),
@@ -86,6 +87,15 @@ pub const TABLE: [Line; 4] = [
         jitter: Duration::ZERO,
         needs: None,
         job: |_| JobSpec::of(&MaintenancePrune {}),
+    },
+    Line {
+        name: "webhook.mend",
+        when: When::Every(minutes(5)),
+        catch_up: CatchUp::Skip,
+        overlap: Overlap::Skip,
+        jitter: Duration::ZERO,
+        needs: None,
+        job: |_| JobSpec::of(&Mend {}),
     },
 ];
 

@@ -3,6 +3,7 @@
 //! Every field has a default, so an empty `[fanout]` is a whole one. [`FanoutConfig::check`] names the first field that
 //! is out of range; an unknown key is refused by serde.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,6 +18,7 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 /// The worker lets no job wait longer for its next attempt, whoever asks for it.
 const MAX_DELAY_MS: u64 = 24 * HOUR_MS;
 const MAX_OVERLAP_MS: u64 = 7 * 24 * HOUR_MS;
+const MAX_FAILING_MS: u64 = 90 * 24 * HOUR_MS;
 /// A POST holds a place in its queue's pool; a handler may take no longer than this and a margin.
 const MAX_TIMEOUT_MS: u64 = 60 * SECOND_MS;
 
@@ -40,6 +42,19 @@ pub struct FanoutConfig {
     pub ports: Vec<u16>,
     /// Private networks that endpoints may lie in, as `10.1.0.0/16`. Default none.
     pub allow_addresses: Vec<IpNet>,
+    /// POSTs to one endpoint under way at once, over all processes, where it says nothing of its own. Default 16; 1 to
+    /// 1,000. A hanging endpoint holds no more places than this in the pool of `notifications`.
+    pub max_concurrency: u32,
+    /// After so many failures in a row an endpoint is left alone for `breaker_cooldown_ms`, then tried with one POST.
+    /// Default 5; 1 to 1,000.
+    pub breaker_failures: u32,
+    /// See `breaker_failures`. Default 60,000; 1,000 to 3,600,000.
+    pub breaker_cooldown_ms: u64,
+    /// An endpoint none of whose POSTs was answered with 2xx for so long is disabled; 0: never. Default 5 days; at most
+    /// 90.
+    pub disable_after_ms: u64,
+    /// Authorities in this PEM file are trusted besides the system's, for receivers with certificates of one's own.
+    pub ca_file: Option<PathBuf>,
     /// After a rotation the old secret signs too for so long. Default 24 h; at most 7 days.
     pub rotation_overlap_ms: u64,
     /// Endpoints that are there from the start.
@@ -96,6 +111,11 @@ impl Default for FanoutConfig {
             allow_http: false,
             ports: vec![443, 8443],
             allow_addresses: Vec::new(),
+            max_concurrency: 16,
+            breaker_failures: 5,
+            breaker_cooldown_ms: MINUTE_MS,
+            disable_after_ms: 5 * 24 * HOUR_MS,
+            ca_file: None,
             rotation_overlap_ms: 24 * HOUR_MS,
             endpoints: Vec::new(),
         }
@@ -125,6 +145,18 @@ impl FanoutConfig {
         if self.retry_after_cap_ms > MAX_DELAY_MS {
             return invalid("retry_after_cap_ms", self.retry_after_cap_ms.to_string(), "at most 24 h, 86400000");
         }
+        if !(1..=1_000).contains(&self.max_concurrency) {
+            return invalid("max_concurrency", self.max_concurrency.to_string(), "1 to 1000");
+        }
+        if !(1..=1_000).contains(&self.breaker_failures) {
+            return invalid("breaker_failures", self.breaker_failures.to_string(), "1 to 1000");
+        }
+        if !(SECOND_MS..=HOUR_MS).contains(&self.breaker_cooldown_ms) {
+            return invalid("breaker_cooldown_ms", self.breaker_cooldown_ms.to_string(), "1000 to 3600000");
+        }
+        if self.disable_after_ms > MAX_FAILING_MS {
+            return invalid("disable_after_ms", self.disable_after_ms.to_string(), "at most 90 days, 7776000000");
+        }
         if self.rotation_overlap_ms > MAX_OVERLAP_MS {
             return invalid("rotation_overlap_ms", self.rotation_overlap_ms.to_string(), "at most 7 days, 604800000");
         }
@@ -138,14 +170,35 @@ impl FanoutConfig {
 
     /// Attempts of one delivery: the first, and one after each wait.
     pub fn max_attempts(&self) -> u32 {
-        u32::try_from(self.retry_delays_ms.len()).unwrap_or(u32::MAX).saturating_add(1)
+        self.attempts_of(None)
+    }
+
+    /// The same for an endpoint with waits of its own.
+    pub fn attempts_of(&self, own_delays_ms: Option<&[u64]>) -> u32 {
+        let delays = own_delays_ms.unwrap_or(&self.retry_delays_ms);
+        u32::try_from(delays.len()).unwrap_or(u32::MAX).saturating_add(1)
     }
 
     /// The wait after failed attempt number `attempt` (from 1), spread by the jitter.
     pub fn delay_after(&self, attempt: u32, entropy: &Entropy) -> Duration {
-        let delays = self.retry_delays_ms.iter().map(|ms| Duration::from_millis(*ms)).collect();
+        self.delay_in(&self.retry_delays_ms, attempt, entropy)
+    }
+
+    /// The same by other waits.
+    pub fn delay_in(&self, delays_ms: &[u64], attempt: u32, entropy: &Entropy) -> Duration {
+        let delays = delays_ms.iter().map(|ms| Duration::from_millis(*ms)).collect();
         let jitter = f64::from(self.jitter_percent) / 100.0;
         RetryPolicy::List { delays, jitter }.delay(attempt, entropy).min(Duration::from_millis(MAX_DELAY_MS))
+    }
+
+    /// How long an endpoint rests when its breaker has opened.
+    pub fn breaker_cooldown(&self) -> Duration {
+        Duration::from_millis(self.breaker_cooldown_ms)
+    }
+
+    /// An endpoint that fails for so long is disabled; `None`: none is.
+    pub fn disable_after(&self) -> Option<Duration> {
+        (self.disable_after_ms > 0).then(|| Duration::from_millis(self.disable_after_ms))
     }
 }
 
@@ -186,6 +239,10 @@ mod tests {
             (FanoutConfig { retry_delays_ms: vec![u64::MAX], ..FanoutConfig::default() }, "retry_delays_ms"),
             (FanoutConfig { retry_after_cap_ms: u64::MAX, ..FanoutConfig::default() }, "retry_after_cap_ms"),
             (FanoutConfig { rotation_overlap_ms: u64::MAX, ..FanoutConfig::default() }, "rotation_overlap_ms"),
+            (FanoutConfig { max_concurrency: 0, ..FanoutConfig::default() }, "max_concurrency"),
+            (FanoutConfig { breaker_failures: 0, ..FanoutConfig::default() }, "breaker_failures"),
+            (FanoutConfig { breaker_cooldown_ms: 999, ..FanoutConfig::default() }, "breaker_cooldown_ms"),
+            (FanoutConfig { disable_after_ms: u64::MAX, ..FanoutConfig::default() }, "disable_after_ms"),
         ];
         for (config, field) in cases {
             assert_eq!(config.check().unwrap_err().field, field);

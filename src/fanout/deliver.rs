@@ -1,27 +1,45 @@
 //! `webhook.deliver`: one attempt to bring one message to one endpoint.
 //!
-//! Loads, signs, POSTs, logs, decides. The log is written before the decision returns; no transaction is open while
-//! the POST is under way. A delivery that has succeeded is not posted again.
+//! Asks whether the endpoint may be sent to now ([`gate`]), opens a line in the log, POSTs, closes the line, decides
+//! ([`judge`]). The line is durable before the POST begins and holds its outcome before the job is settled, so no POST is
+//! missing from the log, whenever the process dies. No transaction is open while the POST is under way. A delivery that
+//! has succeeded is not posted again.
 
 use std::time::Duration;
 
 use anyhow::anyhow;
-use reqwest::header::HeaderValue;
+use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::endpoints::Stamp;
 use super::history::DeliveryState;
-use super::ledger::{self, Due, Next};
-use super::post::{Answer, ErrorClass, Outgoing, Posted, post};
+use super::ledger::{self, Closing, Due, Next, Opening, Said};
+use super::post::{Answer, ErrorClass, Outgoing, Posted};
 use super::{FanoutState, endpoints};
-use crate::clock::Timestamp;
-use crate::job::{Done, JobError, JobKind, RetryPolicy, parse_retry_after};
+use crate::job::{Done, Incarnation, JobError, JobKind, RetryPolicy};
 use crate::metrics::{DELIVERIES, DELIVERY_SECONDS};
+use crate::queue::Queue;
 use crate::worker::{Context, Handler};
+
+mod gate;
+mod judge;
+mod settings;
+
+pub(super) use gate::Gate;
+use gate::{BreakerRule, NotNow, Pass};
+use judge::{Judged, judge};
+pub(super) use settings::SendingRow;
+pub use settings::{Ordering, Rate, Sending, SendingError, sending, set_sending};
 
 /// What an attempt may take beyond its POST: reading and writing the database.
 pub(super) const MARGIN: Duration = Duration::from_secs(30);
+/// The queue's store can't be asked: come back after this.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// A delivery that waits for a former one looks at most and at least so often; it is also woken.
+const IN_LINE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+const IN_LINE_APART: Duration = Duration::from_millis(10);
 
 /// The payload of `webhook.deliver`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,19 +59,22 @@ pub struct Turn {
     pub is_last: bool,
     /// The lease's epoch; an older one than the delivery has seen changes nothing.
     pub epoch: i64,
+    /// Who makes it, for the log.
+    pub node: Incarnation,
 }
 
 impl Turn {
     fn of(ctx: &Context) -> Self {
-        let epoch = i64::try_from(ctx.lease().epoch).unwrap_or(i64::MAX);
-        Self { number: ctx.attempt(), is_last: ctx.is_last_attempt(), epoch }
+        let lease = ctx.lease();
+        let epoch = i64::try_from(lease.epoch).unwrap_or(i64::MAX);
+        Self { number: ctx.attempt(), is_last: ctx.is_last_attempt(), epoch, node: lease.holder }
     }
 }
 
 impl JobKind for Deliver {
     const KIND: &'static str = "webhook.deliver";
     const QUEUE: &'static str = "notifications";
-    /// As many as the default schedule has; fan-out gives each job the configured number.
+    /// As many as the default schedule has; fan-out gives each job its endpoint's number.
     const MAX_ATTEMPTS: u32 = 10;
 
     /// For attempts that end before the schedule is asked: a database that does not answer, a crash.
@@ -70,23 +91,25 @@ impl Handler for Deliver {
         if ctx.cancelled().is_cancelled() {
             return Err(JobError::retry(anyhow!("it was stopped before the POST")));
         }
-        let trace = ctx.traceparent().map(str::to_owned);
-        deliver(state, &self, Turn::of(&ctx), trace, ctx.cancelled()).await
+        deliver(state, ctx.queue(), &self, Turn::of(&ctx), ctx.traceparent(), ctx.cancelled()).await
     }
 }
 
-/// One attempt; `trace` is the W3C trace context that goes with the POST. When `stop` rings during the POST it soon ends, is logged, and leaves the delivery as it was.
+/// One attempt; `trace` is the W3C trace context that goes with the POST. When `stop` rings during the POST it soon ends,
+/// is logged, and leaves the delivery as it was.
 ///
 /// # Errors
-/// Retry with the schedule's wait when the receiver did not answer 2xx, cancelled when the endpoint is gone, disabled
-/// or answered 410.
+/// Retry with the schedule's wait when the receiver did not answer 2xx; snooze when the endpoint may not be sent to now;
+/// cancelled when the endpoint is gone, disabled or wants no more of it.
 pub async fn deliver(
     state: &FanoutState,
+    queue: &Queue,
     job: &Deliver,
     turn: Turn,
-    trace: Option<String>,
+    trace: Option<&str>,
     stop: &CancellationToken,
 ) -> Result<Done, JobError> {
+    state.gate.look(&job.endpoint, state.clock.now()).map_err(snooze)?;
     let Some(due) = ledger::load(state, job).await? else {
         return Err(JobError::cancelled("the message is no longer kept"));
     };
@@ -100,15 +123,23 @@ pub async fn deliver(
     let url = match wanted(&due) {
         Ok(url) => url,
         Err(why) => {
-            ledger::cancel(state, &due.id, &why, &turn).await?;
+            let next = ledger::cancel(state, job, &due, &why, &turn).await?;
+            wake(queue, next).await;
             return Err(JobError::cancelled(why));
         }
     };
-    let (host, posted) = send(state, job, &due, (url, trace), stop).await?;
-    let (next, wait) = judge(state, &posted.answer, turn);
-    let moved = ledger::record(state, job, &due.id, &host, &posted, &turn, next).await?;
-    report(job, &host, &posted, turn, moved);
-    decide(&posted.answer, next, wait)
+    let url = match state.guard.check(url) {
+        Ok(url) => url,
+        Err(refused) => {
+            let attempt = open(state, job, &due, "", turn).await?;
+            return close(state, queue, job, &due, &attempt, Posted::refused(&refused), turn, None).await;
+        }
+    };
+    let out = outgoing(state, job, &due, url, trace).await?;
+    let pass = admit(state, queue, job, &due).await?;
+    let attempt = open(state, job, &due, out.url.host_str().unwrap_or_default(), turn).await?;
+    let posted = state.courier.post(stop, out).await;
+    close(state, queue, job, &due, &attempt, posted, turn, Some(pass)).await
 }
 
 /// The endpoint's URL, or why nobody wants this delivery any more.
@@ -120,61 +151,135 @@ fn wanted(due: &Due) -> Result<&str, String> {
     }
 }
 
-/// Signs and POSTs, unless the guard refuses the URL as it stands now. Also gives the host, for the log.
-async fn send(
+/// The POST as it will be sent: body, signature, headers.
+async fn outgoing(
     state: &FanoutState,
     job: &Deliver,
     due: &Due,
-    (url, trace): (&str, Option<String>),
-    stop: &CancellationToken,
-) -> Result<(String, Posted), JobError> {
-    let url = match state.guard.check(url) {
-        Ok(url) => url,
-        Err(refused) => return Ok((String::new(), Posted::refused(&refused))),
-    };
-    let host = url.host_str().unwrap_or_default().to_owned();
+    url: Url,
+    trace: Option<&str>,
+) -> Result<Outgoing, JobError> {
     let now = state.clock.now();
-    let dress = endpoints::dress(state, &job.endpoint, now).await?;
+    let dress = endpoints::dress(state, &job.endpoint, due, now).await?;
     let timestamp_s = now.as_ms().div_euclid(1_000);
-    let (event_type, body) = (&due.event_type, due.body.as_bytes());
-    let mut headers = dress.headers(Stamp { message: &job.message, event_type, timestamp_s, body });
-    // Outside of the signature: it says what caused this, and nothing that a receiver could rely on.
-    if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(&trace).ok()) {
+    let mut headers = dress.headers(Stamp {
+        message: &job.message,
+        event_type: &due.event_type,
+        timestamp_s,
+        body: due.body.as_bytes(),
+    });
+    // Outside of the signature: it says what caused this, and nothing that a receiver could rely on. One that is no header's
+    // value is left out.
+    if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(trace).ok()) {
         headers.insert("traceparent", trace);
     }
-    let out = Outgoing { url, headers, body: due.body.clone() };
-    Ok((host, post(&state.client, state.config.timeout(), stop, out).await))
+    Ok(Outgoing { url, headers, body: due.body.clone() })
 }
 
-/// What the answer makes of the delivery, and the wait before the next attempt.
-fn judge(state: &FanoutState, answer: &Answer, turn: Turn) -> (Next, Duration) {
+/// Goes through the gate: a place, a token, the breaker.
+async fn admit(state: &FanoutState, queue: &Queue, job: &Deliver, due: &Due) -> Result<Pass, JobError> {
+    let (now, store) = (state.clock.now(), queue.store().as_ref());
+    let mut pass = state.gate.enter(&job.endpoint, due.max_concurrency(&state.config), now).map_err(snooze)?;
+    let asked = async {
+        if let Some(rate) = due.sending.rate
+            && let Some(not_now) = pass.take(store, rate, now).await?
+        {
+            return Ok(Some(not_now));
+        }
+        pass.breaker(store, now).await
+    };
+    match asked.await {
+        Ok(None) => Ok(pass),
+        Ok(Some(not_now)) => Err(snooze(not_now)),
+        Err(error) => Err(unanswered(&error)),
+    }
+}
+
+/// Opens the line in the log, which is also the endpoint's lease for this POST.
+async fn open(state: &FanoutState, job: &Deliver, due: &Due, host: &str, turn: Turn) -> Result<String, JobError> {
     let now = state.clock.now();
-    match answer {
-        Answer::Status { status: 200..=299, .. } => (Next::Succeeded, Duration::ZERO),
-        Answer::Status { status: 410, .. } => (Next::Gone, Duration::ZERO),
-        // The worker settles it by the reason of the stop, not by the schedule.
-        Answer::Nothing { class: ErrorClass::Stopped, .. } => (Next::Unchanged, Duration::ZERO),
-        _ if turn.is_last => (Next::Exhausted, Duration::ZERO),
-        _ => {
-            let wait = wait_after(state, answer, turn.number, now);
-            (Next::Again(now.after(wait)), wait)
+    let opening = Opening {
+        attempt: state.new_id("att_", now),
+        delivery: due.id.clone(),
+        endpoint: job.endpoint.clone(),
+        host: host.to_owned(),
+        turn,
+        now,
+        expires_at: now.after(state.config.timeout() + MARGIN),
+        max_concurrency: due.max_concurrency(&state.config),
+        strict: due.sending.ordering == Ordering::Strict,
+    };
+    let attempt = opening.attempt.clone();
+    match state.db.together(opening).await? {
+        Said::Opened => Ok(attempt),
+        Said::Busy => Err(snooze(state.gate.busy(&job.endpoint, now))),
+        Said::InLine { until } => {
+            let base = until.map_or(IN_LINE[0], |until| until.since(now)).clamp(IN_LINE[0], IN_LINE[1]);
+            let wait = state.gate.later(&job.endpoint, now, base, IN_LINE_APART);
+            Err(snooze(NotNow { wait, why: "an earlier delivery to the endpoint has not settled" }))
         }
     }
 }
 
-/// The schedule's wait, or the longer one that a 429 or 503 named. Never a shorter one: the schedule spends its
-/// attempts over days, and a receiver that says "in a second" ten times would use them up in ten.
-fn wait_after(state: &FanoutState, answer: &Answer, attempt: u32, now: Timestamp) -> Duration {
-    let scheduled = state.config.delay_after(attempt, &state.entropy);
-    let cap = Duration::from_millis(state.config.retry_after_cap_ms);
-    let named = match answer {
-        Answer::Status { status: 429 | 503, retry_after: Some(value) } => parse_retry_after(value, now, cap),
-        _ => None,
+/// Closes the line, moves the delivery on, and says what becomes of the job.
+#[expect(clippy::too_many_arguments, reason = "the one place where all of an attempt comes together")]
+async fn close(
+    state: &FanoutState,
+    queue: &Queue,
+    job: &Deliver,
+    due: &Due,
+    attempt: &str,
+    posted: Posted,
+    turn: Turn,
+    pass: Option<Pass>,
+) -> Result<Done, JobError> {
+    let Judged { next, wait, disable, shown } = judge(state, due, &posted, turn);
+    let closing = Closing {
+        attempt: attempt.to_owned(),
+        delivery: due.id.clone(),
+        endpoint: job.endpoint.clone(),
+        posted: posted.clone(),
+        turn,
+        next,
+        disable,
+        was_failing: due.failing_since.is_some(),
+        disable_after: state.config.disable_after(),
+        strict: due.sending.ordering == Ordering::Strict,
+        now: state.clock.now(),
     };
-    scheduled.max(named.unwrap_or_default())
+    let closed = state.db.together(closing).await?;
+    if let Some(pass) = pass {
+        let rule = BreakerRule { failures: state.config.breaker_failures, cooldown: state.config.breaker_cooldown() };
+        if let Err(error) = pass.report(queue.store().as_ref(), shown, posted.duration, rule).await {
+            tracing::warn!(endpoint = job.endpoint, %error, "the endpoint's breaker was not told of a POST");
+        }
+    }
+    wake(queue, closed.next_in_line).await;
+    if let Some(reason) = &closed.disabled {
+        tracing::warn!(endpoint = job.endpoint, reason, "the endpoint is disabled; what waits for it is kept");
+    }
+    report(job, &posted, turn, closed.moved);
+    decide(&posted.answer, next, wait)
 }
 
-fn report(job: &Deliver, host: &str, posted: &Posted, turn: Turn, moved: bool) {
+/// Brings the next delivery of an endpoint with strict order forward. One that is not woken comes by itself.
+async fn wake(queue: &Queue, delivery: Option<String>) {
+    let Some(id) = delivery.as_deref().and_then(super::fan_out::job_of) else { return };
+    // Refused when it is not waiting: it runs already, or an operator has ended it.
+    if let Err(error) = queue.store().retry(id).await {
+        tracing::debug!(job = %id, %error, "the next delivery in line was not brought forward");
+    }
+}
+
+fn snooze(not_now: NotNow) -> JobError {
+    JobError::snooze(not_now.wait, not_now.why)
+}
+
+fn unanswered(error: &crate::store::StoreError) -> JobError {
+    JobError::snooze(STORE_PAUSE, format!("the endpoint's limits can't be looked up: {error}"))
+}
+
+fn report(job: &Deliver, posted: &Posted, turn: Turn, moved: bool) {
     let outcome = match &posted.answer {
         Answer::Status { status: 200..=299, .. } => "succeeded",
         Answer::Nothing { class: ErrorClass::Timeout, .. } => "timeout",
@@ -185,7 +290,7 @@ fn report(job: &Deliver, host: &str, posted: &Posted, turn: Turn, moved: bool) {
     metrics::histogram!(DELIVERY_SECONDS).record(posted.duration.as_secs_f64());
     let duration_ms = posted.duration.as_millis();
     let (message, endpoint, attempt) = (&job.message, &job.endpoint, turn.number);
-    tracing::debug!(message, endpoint, host, attempt, outcome, duration_ms, "delivery attempt");
+    tracing::debug!(message, endpoint, attempt, outcome, duration_ms, "delivery attempt");
     if !moved && !matches!(&posted.answer, Answer::Nothing { class: ErrorClass::Stopped, .. }) {
         tracing::warn!(message, endpoint, attempt, outcome, "a late delivery attempt was logged and changed nothing");
     }
@@ -198,7 +303,7 @@ fn decide(answer: &Answer, next: Next, wait: Duration) -> Result<Done, JobError>
     };
     match next {
         Next::Succeeded => Ok(Done::with(what)),
-        Next::Gone => Err(JobError::cancelled(format!("{what}; the endpoint is disabled now"))),
+        Next::Cancelled(why) => Err(JobError::cancelled(why)),
         // The wait counts only for `Again`: after the last attempt, or a stop, the worker decides.
         Next::Exhausted | Next::Again(_) | Next::Unchanged => Err(JobError::retry_after(anyhow!(what), wait)),
     }

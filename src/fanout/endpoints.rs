@@ -18,7 +18,7 @@ pub(super) use dress::{Stamp, dress};
 pub use error::EndpointError;
 use error::{MAX_PER_TENANT, invalid};
 pub(super) use error::{check_description, check_tenant, parse_patterns};
-pub(super) use matching::{Wish, wanting};
+pub(super) use matching::{Wish, wanting, wish_of};
 use record::Row;
 pub(super) use record::to_json;
 pub use record::{Endpoint, EndpointState};

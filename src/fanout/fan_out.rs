@@ -5,12 +5,12 @@
 
 use super::deliver::Deliver;
 use super::event_types::{self, EventTypeError};
-use super::ledger::{self, BATCH};
+use super::ledger::{BATCH, CloseMessage, OpenBatch};
 use super::{Event, FanoutState};
 use crate::clock::Timestamp;
-use crate::job::{Done, JobError, JobSpec, PayloadError};
+use crate::job::{Done, JobError, JobId, JobSpec};
 use crate::queue::Queue;
-use crate::store::BATCH_MAX;
+use crate::store::{BATCH_MAX, NewJob};
 use crate::worker::{Context, Handler};
 
 const _: () = assert!(BATCH <= BATCH_MAX, "a batch of deliveries must fit one call of the queue");
@@ -19,12 +19,21 @@ const _: () = assert!(BATCH <= BATCH_MAX, "a batch of deliveries must fit one ca
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) message: String,
-    /// Endpoints whose job is to be enqueued.
-    pub(super) pending: Vec<String>,
+    /// Deliveries whose job is to be enqueued.
+    pub(super) pending: Vec<Opened>,
     /// The last endpoint looked at; `None`: there are no more.
     pub(super) last: Option<String>,
     /// An earlier run has finished.
     pub(super) fanned: bool,
+}
+
+/// A delivery that was opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) delivery: String,
+    pub(super) endpoint: String,
+    /// The endpoint's own schedule, as JSON.
+    pub(super) retry_delays_ms: Option<String>,
 }
 
 impl Handler for Event {
@@ -53,39 +62,51 @@ pub async fn fan_out(
     let mut after = String::new();
     let mut deliveries = 0;
     loop {
-        let batch = ledger::open_batch(state, event, at, &after).await?;
+        let (now, entropy) = (state.clock.now(), state.entropy.clone());
+        let open = OpenBatch { event: event.clone(), at, after, now, entropy };
+        let batch = state.db.together(open).await?;
         if batch.fanned {
             return Ok(report(&batch.message, 0));
         }
-        let specs = batch.pending.iter().map(|endpoint| {
-            let spec = delivery(state, &batch.message, endpoint, &event.tenant)?;
-            Ok(dress(spec))
+        let jobs = batch.pending.iter().filter_map(|opened| {
+            let job = Deliver { message: batch.message.clone(), endpoint: opened.endpoint.clone() };
+            let id = job_of(&opened.delivery)?;
+            Some(new_job(state, queue, &job, id, &event.tenant, opened.retry_delays_ms.as_deref(), &dress))
         });
-        let specs = specs.collect::<Result<Vec<_>, PayloadError>>()?;
-        deliveries += specs.len();
-        if !specs.is_empty() {
-            queue.enqueue_all(specs).await?;
+        let jobs = jobs.collect::<anyhow::Result<Vec<_>>>()?;
+        deliveries += jobs.len();
+        if !jobs.is_empty() {
+            queue.store().enqueue(jobs).await?;
         }
         let Some(last) = batch.last else {
-            ledger::close_message(state, &batch.message).await?;
+            state.db.together(CloseMessage { message: batch.message.clone(), now: state.clock.now() }).await?;
             return Ok(report(&batch.message, deliveries));
         };
         after = last;
     }
 }
 
-/// The job that brings one message to one endpoint.
-pub(super) fn delivery(
+/// The job of a delivery has the delivery's own number, so that each is found from the other.
+pub(super) fn job_of(delivery: &str) -> Option<JobId> {
+    delivery.strip_prefix("dlv_")?.parse().ok()
+}
+
+/// The job that brings a delivery, as its endpoint's schedule (or the configured one) has it.
+pub(super) fn new_job(
     state: &FanoutState,
-    message: &str,
-    endpoint: &str,
+    queue: &Queue,
+    job: &Deliver,
+    id: JobId,
     tenant: &str,
-) -> Result<JobSpec, PayloadError> {
-    let job = Deliver { message: message.to_owned(), endpoint: endpoint.to_owned() };
-    let mut spec = JobSpec::of(&job)?.tenant(tenant).unique(&format!("deliver:{message}:{endpoint}"));
-    spec.max_attempts = state.config.max_attempts();
+    retry_delays_ms: Option<&str>,
+    dress: impl Fn(JobSpec) -> JobSpec,
+) -> anyhow::Result<NewJob> {
+    let own: Option<Vec<u64>> = retry_delays_ms.map(serde_json::from_str).transpose()?;
+    let key = format!("deliver:{}:{}", job.message, job.endpoint);
+    let mut spec = JobSpec::of(job)?.tenant(tenant).unique(&key);
+    spec.max_attempts = state.config.attempts_of(own.as_deref());
     spec.timeout = state.config.timeout() + super::deliver::MARGIN;
-    Ok(spec)
+    Ok(NewJob { id, ..queue.admit(dress(spec))? })
 }
 
 fn report(message: &str, deliveries: usize) -> Done {

@@ -150,7 +150,8 @@ pub async fn attempts(
     let (below, look) = (page.below("att_")?, page.look(false));
     let rows: Vec<AttemptRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select id, delivery_id, attempt, at, host, address, status, error_class, error, duration_ms, reply
+            "select id, delivery_id, attempt, at, ended_at, node, host, address, reused, status, error_class, error,
+                    duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, next_at, reply
              from delivery_attempts where delivery_id = $1 and id < $2 order by id desc limit $3",
         )
         .bind(delivery)

@@ -2,53 +2,83 @@
 //!
 //! The status line decides. What follows it is only for the log: read to 16 KiB or to the deadline, never decompressed,
 //! and then the connection is closed, so a receiver that streams for ever costs neither memory nor time. A receiver
-//! that has said 2xx is not asked again because the rest of its reply broke off.
+//! that has said 2xx is not asked again because the rest of its reply broke off. Redirects are answers like any other.
+//! Connections are kept and used again; [`connect`] makes them.
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::guard::UrlRefused;
+use self::connect::{ConnectError, Connector, Opened, Steps, TRACE, Trace};
+use super::guard::{Guard, UrlRefused};
+use crate::outbound;
+
+mod connect;
 
 /// Reading on costs less than a new connection up to about here.
 const READ_MAX: usize = 16 * 1024;
+/// A reply's head may weigh so much.
+const HEAD_MAX: usize = 64 * 1024;
 /// What the attempt log keeps of a reply.
 const KEEP_MAX: usize = 1_024;
 const ERROR_MAX: usize = 500;
 /// A POST under way gets so long to end when its job shall stop: less than the worker gives the job.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_PER_HOST: usize = 64;
+/// By which a receiver steers its sender.
+const STEER: HeaderName = HeaderName::from_static("webhook-delivery");
 
 /// What is sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) url: Url,
-    /// All of them, the signature's too.
     pub(super) headers: HeaderMap,
     pub(super) body: String,
 }
 
 /// What came of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Posted {
     pub(super) answer: Answer,
     /// The reply's beginning as text, at most 1 KiB.
     pub(super) reply: String,
-    /// Where the connection went.
-    pub(super) address: Option<SocketAddr>,
+    /// Where the connection went, and how long it took to make it.
+    pub(super) steps: Steps,
+    /// The connection had been used before; unknown when there was none.
+    pub(super) reused: Option<bool>,
+    /// From the beginning to the status line.
+    pub(super) first_byte: Option<Duration>,
     pub(super) duration: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Answer {
     /// A status line came back.
-    Status { status: u16, retry_after: Option<String> },
+    Status { status: u16, retry_after: Option<String>, steer: Option<Steer> },
     /// None did.
     Nothing { class: ErrorClass, error: String },
+}
+
+/// What a receiver asks for in its reply's `webhook-delivery`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Steer {
+    /// No more of anything.
+    Disable,
+    /// No more of this message.
+    Abort,
 }
 
 /// Why no status came back; the word stands in the attempt log.
@@ -82,8 +112,16 @@ impl ErrorClass {
 impl Posted {
     /// Of a POST that the guard did not let out.
     pub(super) fn refused(why: &UrlRefused) -> Self {
-        let answer = Answer::Nothing { class: ErrorClass::Refused, error: why.to_string() };
-        Self { answer, reply: String::new(), address: None, duration: Duration::ZERO }
+        Self::nothing(ErrorClass::Refused, why.to_string(), Steps::default(), Duration::ZERO)
+    }
+
+    pub(super) fn succeeded(&self) -> bool {
+        matches!(self.answer, Answer::Status { status: 200..=299, .. })
+    }
+
+    fn nothing(class: ErrorClass, error: String, steps: Steps, duration: Duration) -> Self {
+        let answer = Answer::Nothing { class, error: shorten(error, ERROR_MAX) };
+        Self { answer, reply: String::new(), steps, reused: None, first_byte: None, duration }
     }
 }
 
@@ -94,40 +132,91 @@ enum Cut {
     Stop,
 }
 
-/// Sends it, once. When `stop` rings it soon comes to an end.
-pub(super) async fn post(
-    client: &reqwest::Client,
+/// Makes POSTs and keeps the connections.
+pub(super) struct Courier {
+    client: Client<Connector, Full<Bytes>>,
     deadline: Duration,
-    stop: &CancellationToken,
-    out: Outgoing,
-) -> Posted {
-    let started = Instant::now();
-    let mut cut = pin!(cut(deadline, stop));
-    let request = client.post(out.url).headers(out.headers).body(out.body);
-    let nothing = |class, error| Posted {
-        answer: Answer::Nothing { class, error },
-        reply: String::new(),
-        address: None,
-        duration: started.elapsed(),
-    };
-    match until(cut.as_mut(), request.send()).await {
-        Err(Cut::Deadline) => nothing(ErrorClass::Timeout, format!("no reply within {} ms", deadline.as_millis())),
-        Err(Cut::Stop) => nothing(ErrorClass::Stopped, "the job was stopped before a reply came".to_owned()),
-        Ok(Err(error)) => {
-            let (class, error) = classify(error);
-            nothing(class, error)
-        }
-        Ok(Ok(mut response)) => {
-            let status = response.status().as_u16();
-            let retry_after = retry_after(response.headers());
-            let reply = read(&mut response, cut).await;
-            Posted {
-                answer: Answer::Status { status, retry_after },
-                reply: excerpt(&reply),
-                address: response.remote_addr(),
-                duration: started.elapsed(),
+}
+
+impl std::fmt::Debug for Courier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Courier").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl Courier {
+    /// Whose every connection goes through `guard`, and which trusts the authorities in the PEM file `roots` besides the
+    /// system's.
+    pub(super) fn new(guard: Arc<Guard>, deadline: Duration, roots: Option<&Path>) -> Result<Self, outbound::TlsError> {
+        let tls = Arc::new(outbound::tls(roots)?);
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .http1_max_buf_size(HEAD_MAX)
+            .http2_max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX));
+        Ok(Self { client: builder.build(Connector { guard, tls }), deadline })
+    }
+
+    /// Sends it, once. When `stop` rings it soon comes to an end.
+    pub(super) async fn post(&self, stop: &CancellationToken, out: Outgoing) -> Posted {
+        let (trace, started) = (Arc::new(Trace::default()), Instant::now());
+        let mut cut = pin!(cut(self.deadline, stop));
+        let request = match request(out) {
+            Ok(request) => request,
+            Err(error) => return Posted::nothing(ErrorClass::Refused, error, Steps::default(), Duration::ZERO),
+        };
+        let sending = TRACE.scope(Arc::clone(&trace), self.client.request(request));
+        let nothing = |class, error| Posted::nothing(class, error, trace.steps(), started.elapsed());
+        match until(cut.as_mut(), sending).await {
+            Err(Cut::Deadline) => {
+                nothing(ErrorClass::Timeout, format!("no reply within {} ms", self.deadline.as_millis()))
             }
+            Err(Cut::Stop) => nothing(ErrorClass::Stopped, "the job was stopped before a reply came".to_owned()),
+            Ok(Err(error)) => {
+                let (class, error) = classify(&error);
+                nothing(class, error)
+            }
+            Ok(Ok(response)) => reply(response, started, cut, trace.steps()).await,
         }
+    }
+}
+
+fn request(out: Outgoing) -> Result<Request<Full<Bytes>>, String> {
+    let request = Request::builder().method(Method::POST).uri(out.url.as_str()).body(Full::new(Bytes::from(out.body)));
+    let mut request = request.map_err(|e| format!("the URL can't be asked for: {e}"))?;
+    *request.headers_mut() = out.headers;
+    Ok(request)
+}
+
+/// Reads the beginning of the body, then closes the connection if there is more.
+async fn reply(
+    response: Response<Incoming>,
+    started: Instant,
+    cut: Pin<&mut impl Future<Output = Cut>>,
+    traced: Steps,
+) -> Posted {
+    let first_byte = Some(started.elapsed());
+    let taken = response.extensions().get::<Opened>().map(Opened::take);
+    let (steps, reused) = taken.map_or((traced, None), |(steps, reused)| (steps, Some(reused)));
+    let headers = response.headers();
+    let answer = Answer::Status {
+        status: response.status().as_u16(),
+        retry_after: headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned),
+        steer: headers.get(STEER).and_then(steer),
+    };
+    let mut body = response.into_body();
+    let reply = excerpt(&read(&mut body, cut).await);
+    Posted { answer, reply, steps, reused, first_byte, duration: started.elapsed() }
+}
+
+fn steer(value: &HeaderValue) -> Option<Steer> {
+    match value.as_bytes().trim_ascii() {
+        b"disable" => Some(Steer::Disable),
+        b"abort-message" => Some(Steer::Abort),
+        _ => None,
     }
 }
 
@@ -151,18 +240,16 @@ async fn until<T>(cut: Pin<&mut impl Future<Output = Cut>>, work: impl Future<Ou
 }
 
 /// The beginning of the body; a body that breaks off or goes on for ever is cut, not an error.
-async fn read(response: &mut reqwest::Response, mut cut: Pin<&mut impl Future<Output = Cut>>) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < READ_MAX {
-        let Ok(Ok(Some(chunk))) = until(cut.as_mut(), response.chunk()).await else { break };
-        let room = READ_MAX - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+async fn read(body: &mut Incoming, mut cut: Pin<&mut impl Future<Output = Cut>>) -> Vec<u8> {
+    let mut kept = Vec::new();
+    while kept.len() < READ_MAX {
+        let Ok(Some(Ok(frame))) = until(cut.as_mut(), body.frame()).await else { break };
+        // Trailers are of no interest.
+        let Ok(chunk) = frame.into_data() else { continue };
+        let room = READ_MAX - kept.len();
+        kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }
-    body
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<String> {
-    headers.get(RETRY_AFTER)?.to_str().ok().map(str::to_owned)
+    kept
 }
 
 /// Text of at most 1 KiB without NUL, which Postgres refuses.
@@ -176,38 +263,33 @@ fn shorten(mut text: String, max: usize) -> String {
     text
 }
 
-/// The class and the whole chain of causes as one line, without the URL (its query may hold a token).
-fn classify(error: reqwest::Error) -> (ErrorClass, String) {
-    let error = error.without_url();
-    let mut class = match () {
-        () if error.is_timeout() => ErrorClass::Timeout,
-        () if error.is_connect() => ErrorClass::Connect,
-        () => ErrorClass::Broken,
-    };
-    let mut text = error.to_string();
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
+/// The class, and the whole chain of causes as one line.
+fn classify(error: &(dyn Error + 'static)) -> (ErrorClass, String) {
+    let (mut class, mut text) = (ErrorClass::Broken, String::new());
+    let mut cause = Some(error);
     while let Some(inner) = cause {
-        class = class_of(inner).unwrap_or(class);
+        if let Some(failed) = inner.downcast_ref::<ConnectError>() {
+            return (class_of(failed), failed.to_string());
+        }
+        if inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
+            class = ErrorClass::Timeout;
+        }
         let line = inner.to_string();
         if !text.ends_with(&line) {
-            text = format!("{text}: {line}");
+            text = if text.is_empty() { line } else { format!("{text}: {line}") };
         }
         cause = inner.source();
     }
-    (class, shorten(text, ERROR_MAX))
+    (class, text)
 }
 
-fn class_of(error: &(dyn Error + 'static)) -> Option<ErrorClass> {
-    if let Some(refused) = error.downcast_ref::<UrlRefused>() {
-        let unresolved = matches!(refused, UrlRefused::Unresolved { .. });
-        return Some(if unresolved { ErrorClass::Dns } else { ErrorClass::Refused });
+fn class_of(error: &ConnectError) -> ErrorClass {
+    match error {
+        ConnectError::Refused(UrlRefused::Unresolved { .. }) => ErrorClass::Dns,
+        ConnectError::Refused(_) | ConnectError::NoHost => ErrorClass::Refused,
+        ConnectError::Connect { .. } => ErrorClass::Connect,
+        ConnectError::Tls { .. } => ErrorClass::Tls,
     }
-    // rustls reports through io::Errors, whose `source` skips the error that they wrap.
-    let mut error = error;
-    while let Some(wrapped) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        error = wrapped;
-    }
-    error.is::<rustls::Error>().then_some(ErrorClass::Tls)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Retention: takes away what is old and settled, in bounded steps.
 //!
 //! Attempts go first, then deliveries that have none left, then messages that have none left. A delivery that may
-//! still be tried keeps its row and its message. One that nothing has touched for the whole retention has lost its job
-//! (cancelled by a person, or dead before its last attempt was over): it is marked as cancelled, and goes a week later.
+//! still be tried keeps its row and its message. [`mend`] gives an outcome to those that lost their job; one that nothing has touched for the whole retention escaped it too:
+//! it is marked as cancelled, and goes a week later.
 
 use std::time::Duration;
 
@@ -10,6 +10,11 @@ use crate::clock::Timestamp;
 use crate::data::Database;
 use crate::metrics::PRUNED;
 use crate::on_pool;
+
+mod mend;
+
+pub(super) use mend::Walk;
+pub use mend::{Mend, Mended, mend};
 
 /// How long an abandoned delivery is still shown.
 const ABANDONED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);

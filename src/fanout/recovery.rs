@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::FanoutState;
+use super::fan_out::{job_of, new_job};
+use super::{Deliver, FanoutState};
 use crate::clock::Timestamp;
-use crate::job::{Done, JobError, JobKind, JobSpec, JobState, PayloadError, Priority, RetryPolicy};
+use crate::job::{Done, JobError, JobKind, JobSpec, JobState, Priority, RetryPolicy};
 use crate::queue::Queue;
 use crate::store::{Enqueued, StoreError};
 use crate::worker::{Context, Handler};
@@ -20,6 +21,8 @@ use crate::worker::{Context, Handler};
 mod batch;
 mod record;
 mod start;
+
+use batch::Batch;
 
 pub use record::{Recovery, RecoveryState, What};
 pub use start::{NewRecovery, RecoveryError, cancel, get, go_on, list, resend, start, test};
@@ -83,14 +86,16 @@ pub async fn recover(
             return Ok(run);
         }
         let batch = batch::open(state, &run).await?;
-        let specs = batch.ready.iter().map(|message| {
-            let spec = super::fan_out::delivery(state, message, &run.endpoint_id, &run.tenant)?;
-            let mut spec = dress(spec);
-            spec.priority = if run.what == What::One { Priority::FIRST } else { Priority::LAST };
-            Ok(spec)
+        let jobs = batch.ready.iter().filter_map(|ready| {
+            let job = Deliver { message: ready.message.clone(), endpoint: run.endpoint_id.clone() };
+            let id = job_of(&ready.job)?;
+            let priority = if run.what == What::One { Priority::FIRST } else { Priority::LAST };
+            let with_priority = |spec| JobSpec { priority, ..dress(spec) };
+            Some(new_job(state, queue, &job, id, &run.tenant, batch.retry_delays_ms.as_deref(), with_priority))
         });
-        let specs = specs.collect::<Result<Vec<_>, PayloadError>>()?;
-        if !specs.is_empty() && !settle(queue, &run, queue.enqueue_all(specs).await?).await? {
+        let jobs = jobs.collect::<anyhow::Result<Vec<_>>>()?;
+        let enqueued = if jobs.is_empty() { Vec::new() } else { queue.store().enqueue(jobs).await? };
+        if !settle(state, queue, &run, &batch, &enqueued).await? {
             // The cursor stays: the next call repeats this batch.
             return Ok(run);
         }
@@ -100,8 +105,19 @@ pub async fn recover(
 
 /// Looks after those that had a job. False: the last attempt of one is just ending, and its job still has the unique key
 /// though it will bring nothing more.
-async fn settle(queue: &Queue, run: &Recovery, enqueued: Vec<Enqueued>) -> Result<bool, StoreError> {
-    for job in enqueued.into_iter().filter(|one| !one.is_new()) {
+async fn settle(
+    state: &FanoutState,
+    queue: &Queue,
+    run: &Recovery,
+    batch: &Batch,
+    enqueued: &[Enqueued],
+) -> anyhow::Result<bool> {
+    for (ready, job) in batch.ready.iter().zip(enqueued) {
+        let other = !job.is_new() && job_of(&ready.job) != Some(job.job());
+        if !other {
+            // It is the one that was asked for, by this call or an earlier one.
+            continue;
+        }
         let Some(found) = queue.store().get(job.job()).await? else { return Ok(false) };
         let from_before = found.created_at < run.created_at;
         match found.state {
@@ -111,11 +127,12 @@ async fn settle(queue: &Queue, run: &Recovery, enqueued: Vec<Enqueued>) -> Resul
                 match queue.store().retry(job.job()).await {
                     // It has moved meanwhile, which serves as well.
                     Ok(_) | Err(StoreError::WrongState { .. } | StoreError::NoSuchJob(_)) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 }
             }
             _ => {}
         }
+        batch::follow(state, &ready.job, &ready.delivery, job.job()).await?;
     }
     Ok(true)
 }

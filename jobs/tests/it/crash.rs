@@ -5,6 +5,7 @@
 
 mod checker;
 mod dump;
+mod fanout;
 mod forged;
 mod history;
 mod ingress;

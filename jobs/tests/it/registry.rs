@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use tidemill::config::fanout::FanoutConfig;
+use tidemill::fanout::FanoutState;
 use tidemill_jobs::{events, handlers, schedules};
 
 use crate::rig::{NOON, Outside, Rig, noon};
@@ -25,7 +27,7 @@ async fn every_file_in_handlers_is_a_registered_kind_and_the_other_way_round() {
 async fn an_integration_that_is_off_has_no_schedule() {
     let rig = Rig::new(noon(), Outside::default()).await;
     let names: Vec<String> = schedules::schedules(&rig.app).unwrap().iter().map(|s| s.name().to_owned()).collect();
-    assert_eq!(names, ["maintenance.prune"]);
+    assert_eq!(names, ["maintenance.prune", "webhook.mend"]);
 }
 
 #[tokio::test]
@@ -38,7 +40,11 @@ async fn with_everything_on_the_whole_table_is_scheduled() {
     let outside = Outside::default().market(&market).plaid(&bank).stripe(&stripe);
     let rig = Rig::new(noon(), outside).await;
     assert_eq!(schedules::schedules(&rig.app).unwrap().len(), schedules::TABLE.len());
-    let registry = handlers::registry(&Arc::new(rig.app)).unwrap();
+    let app = Arc::new(rig.app);
+    let fanout =
+        FanoutState::new(app.db.clone(), FanoutConfig::default(), None, app.clock.clone(), app.entropy.clone());
+    let mut registry = handlers::registry(&app).unwrap();
+    tidemill::fanout::register(&mut registry, Arc::new(fanout.unwrap())).unwrap();
     for line in schedules::TABLE {
         let spec = line.spec(NOON).unwrap();
         assert_eq!(&*spec.kind, line.name, "a schedule is named as the kind of its job");

@@ -60,5 +60,8 @@ create table recoveries (
     updated_at   integer not null
 ) strict;
 create index recoveries_by_endpoint on recoveries (endpoint_id, id);
+create index recoveries_running on recoveries (endpoint_id) where state = 'running';
 -- Which run opened a delivery again last: a run that died in the middle finds its own, and opens none twice.
 alter table deliveries add column recovery_id text;
+-- The number of its job, when that is not its own: a job's number is used once. Written as `dlv_…` too.
+alter table deliveries add column job_id text check (substr(job_id, 1, 4) = 'dlv_');

@@ -2,15 +2,14 @@
 //!
 //! A [`Dress`] is read once and fits every message to that endpoint until it changes or one of its secrets runs out.
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use sqlx::FromRow;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
+use super::super::ledger::Due;
 use super::super::signature::sign;
 use super::super::{FanoutState, Secret};
 use super::settings::Texts;
 use super::{EndpointError, live_secrets};
 use crate::clock::Timestamp;
-use crate::on_pool;
 
 /// The headers of an endpoint's POSTs, without those of one message.
 #[derive(Debug)]
@@ -29,37 +28,29 @@ pub(in super::super) struct Stamp<'a> {
     pub(in super::super) body: &'a [u8],
 }
 
-#[derive(FromRow)]
-struct Row {
-    headers: String,
-    header_prefix: Option<String>,
-}
-
-/// The dress of an endpoint as it stands now.
+/// The dress of a delivery's endpoint as it stands now.
 pub(in super::super) async fn dress(
     state: &FanoutState,
     endpoint: &str,
+    due: &Due,
     now: Timestamp,
 ) -> Result<Dress, EndpointError> {
     let secrets = live_secrets(state, endpoint, now).await?;
-    let row: Option<Row> = on_pool!(state.db.read(), pool => {
-        sqlx::query_as("select headers, header_prefix from endpoints where id = $1")
-            .bind(endpoint)
-            .fetch_optional(pool)
-            .await?
-    });
-    let row = row.filter(|_| !secrets.is_empty());
-    let Some(row) = row else { return Err(EndpointError::NoSuchEndpoint(endpoint.to_owned())) };
+    if secrets.is_empty() {
+        return Err(EndpointError::NoSuchEndpoint(endpoint.to_owned()));
+    }
     let corrupt = |detail: String| EndpointError::Corrupt { id: endpoint.to_owned(), detail };
-    let texts: Texts = serde_json::from_str(&row.headers).map_err(|e| corrupt(format!("headers: {e}")))?;
-    let mut fixed = HeaderMap::new();
+    let texts: Texts =
+        serde_json::from_str(due.headers.as_deref().unwrap_or("{}")).map_err(|e| corrupt(format!("headers: {e}")))?;
+    let agent = HeaderValue::from_static(concat!("tidemill/", env!("CARGO_PKG_VERSION")));
+    let mut fixed = HeaderMap::from_iter([(USER_AGENT, agent)]);
     for (name, value) in &texts {
         let header = named(name).zip(HeaderValue::from_str(value).ok());
         let (name, mut value) = header.ok_or_else(|| corrupt(format!("header {name}")))?;
         value.set_sensitive(true);
         fixed.insert(name, value);
     }
-    Ok(Dress { secrets, fixed, prefix: row.header_prefix })
+    Ok(Dress { secrets, fixed, prefix: due.header_prefix.clone() })
 }
 
 impl Dress {

@@ -71,7 +71,7 @@ pub enum DeliveryState {
     Cancelled,
 }
 
-/// One POST.
+/// One POST. Its line is opened before it is made: without `ended_at` it is under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DeliveryAttempt {
     /// `att_…`.
@@ -80,21 +80,37 @@ pub struct DeliveryAttempt {
     pub delivery_id: String,
     /// The job's attempt, from 1.
     pub attempt: u32,
-    /// When it was over.
+    /// When it began.
     pub at: Timestamp,
+    /// When its outcome was logged.
+    pub ended_at: Option<Timestamp>,
+    /// The worker that made it.
+    pub node: String,
     /// The URL's host.
     pub host: String,
     /// Address and port that the connection went to.
     pub address: Option<String>,
+    /// The connection had been used before.
+    pub reused: Option<bool>,
     /// What came back.
     pub status: Option<u16>,
-    /// Why nothing did: `timeout`, `dns`, `connect`, `tls`, `broken`, `stopped` with its job, or
-    /// `refused` when the guard let nothing out.
+    /// Why nothing did: `timeout`, `dns`, `connect`, `tls`, `broken`, `stopped` with its job, `interrupted` when its process
+    /// died (the receiver may have got it), or `refused` when the guard let nothing out.
     pub error_class: Option<String>,
     /// The same in words.
     pub error: Option<String>,
     /// From DNS to the last byte read.
-    pub duration_ms: u64,
+    pub duration_ms: Option<u64>,
+    /// Resolving and vetting the host; none where the connection was there.
+    pub dns_ms: Option<u64>,
+    /// Opening the connection.
+    pub connect_ms: Option<u64>,
+    /// The TLS handshake.
+    pub tls_ms: Option<u64>,
+    /// From the beginning to the status line.
+    pub first_byte_ms: Option<u64>,
+    /// When the delivery is tried again because of this.
+    pub next_at: Option<Timestamp>,
     /// The reply's first KiB.
     pub reply: String,
 }
@@ -205,28 +221,45 @@ pub(super) struct AttemptRow {
     delivery_id: String,
     attempt: i64,
     at: i64,
+    ended_at: Option<i64>,
+    node: String,
     host: String,
     address: Option<String>,
+    reused: Option<i64>,
     status: Option<i64>,
     error_class: Option<String>,
     error: Option<String>,
-    duration_ms: i64,
+    duration_ms: Option<i64>,
+    dns_ms: Option<i64>,
+    connect_ms: Option<i64>,
+    tls_ms: Option<i64>,
+    first_byte_ms: Option<i64>,
+    next_at: Option<i64>,
     reply: String,
 }
 
 impl From<AttemptRow> for DeliveryAttempt {
     fn from(row: AttemptRow) -> Self {
+        let ms = |ms: Option<i64>| ms.and_then(|ms| u64::try_from(ms).ok());
         Self {
             id: row.id,
             delivery_id: row.delivery_id,
             attempt: u32::try_from(row.attempt).unwrap_or(u32::MAX),
             at: Timestamp::from_ms(row.at),
+            ended_at: row.ended_at.map(Timestamp::from_ms),
+            node: row.node,
             host: row.host,
             address: row.address,
+            reused: row.reused.map(|reused| reused != 0),
             status: row.status.and_then(|s| u16::try_from(s).ok()),
             error_class: row.error_class,
             error: row.error,
-            duration_ms: u64::try_from(row.duration_ms).unwrap_or(0),
+            duration_ms: ms(row.duration_ms),
+            dns_ms: ms(row.dns_ms),
+            connect_ms: ms(row.connect_ms),
+            tls_ms: ms(row.tls_ms),
+            first_byte_ms: ms(row.first_byte_ms),
+            next_at: row.next_at.map(Timestamp::from_ms),
             reply: row.reply,
         }
     }

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::super::endpoints::wanting;
-use super::super::fan_out::Batch;
+use super::super::Event;
+use super::super::endpoints::{Wish, wanting};
+use super::super::fan_out::{Batch, Opened};
 use super::super::history::DeliveryState;
-use super::super::{Event, FanoutState};
-use crate::clock::Timestamp;
-use crate::data::Tx;
-use crate::{on_pool, on_tx};
+use crate::clock::{Entropy, Timestamp};
+use crate::data::{Tx, Write};
+use crate::on_tx;
 
 /// Endpoints looked at in one transaction, and jobs enqueued in one call.
 pub(in super::super) const BATCH: usize = 500;
@@ -23,43 +23,51 @@ struct Body<'a> {
     data: &'a serde_json::Value,
 }
 
-/// Keeps the message, and a pending delivery for each matching endpoint among the next [`BATCH`] after `after`; all in
-/// one transaction, and all of it again without effect.
-pub(in super::super) async fn open_batch(
-    state: &FanoutState,
-    event: &Event,
-    at: Timestamp,
-    after: &str,
-) -> anyhow::Result<Batch> {
-    let now = state.clock.now();
-    let mut tx = state.db.begin().await?;
-    let (message, fanned_at) = keep_message(&mut tx, state, event, at).await?;
-    if fanned_at.is_some() {
-        return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true });
-    }
-    let (page, last) = wanting(&mut tx, event, after, BATCH).await?;
-    let mut pending = Vec::new();
-    for endpoint in page {
-        let delivery = state.new_id("dlv_", now);
-        let open = open_delivery(&mut tx, &delivery, &message, &endpoint.id, &event.tenant, now).await?;
-        // A paused endpoint's deliveries get their jobs when it is resumed.
-        if open && !endpoint.paused {
-            pending.push(endpoint.id);
-        }
-    }
-    tx.commit().await?;
-    Ok(Batch { message, pending, last, fanned: false })
+/// A part of a fan-out to be written: the message, and a pending delivery for each matching endpoint among the next
+/// [`BATCH`] after `after`; all of it again without effect.
+pub(in super::super) struct OpenBatch {
+    pub(in super::super) event: Event,
+    pub(in super::super) at: Timestamp,
+    pub(in super::super) after: String,
+    pub(in super::super) now: Timestamp,
+    pub(in super::super) entropy: Entropy,
 }
 
-pub(in super::super) async fn keep_message(
-    tx: &mut Tx,
-    state: &FanoutState,
-    event: &Event,
-    at: Timestamp,
-) -> anyhow::Result<(String, Option<i64>)> {
+impl OpenBatch {
+    fn new_id(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.entropy.uuid_at(self.now).simple())
+    }
+}
+
+impl Write for OpenBatch {
+    type Output = Batch;
+    type Error = anyhow::Error;
+
+    async fn write(&self, tx: &mut Tx) -> anyhow::Result<Batch> {
+        let event = &self.event;
+        let (message, fanned_at) = keep_message(tx, self).await?;
+        if fanned_at.is_some() {
+            return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true });
+        }
+        let (page, last) = wanting(tx, event, &self.after, BATCH).await?;
+        let mut pending = Vec::new();
+        for endpoint in page {
+            let new = self.new_id("dlv_");
+            let opened = open_delivery(tx, new, &message, &endpoint, &event.tenant, self.now).await?;
+            // A paused endpoint's deliveries get their jobs when it is resumed.
+            if let Some(delivery) = opened.filter(|_| !endpoint.is_paused()) {
+                pending.push(Opened { delivery, endpoint: endpoint.id, retry_delays_ms: endpoint.retry_delays_ms });
+            }
+        }
+        Ok(Batch { message, pending, last, fanned: false })
+    }
+}
+
+pub(in super::super) async fn keep_message(tx: &mut Tx, it: &OpenBatch) -> anyhow::Result<(String, Option<i64>)> {
+    let (event, at) = (&it.event, it.at);
     let body = Body { id: &event.id, event_type: &event.event_type, timestamp: at, data: &event.payload };
     let body = serde_json::to_string(&body)?;
-    let new_id = state.new_id("msg_", state.clock.now());
+    let new_id = it.new_id("msg_");
     on_tx!(tx, conn => {
         // Zero rows: it was kept before, and what was kept first stands.
         sqlx::query(
@@ -83,15 +91,15 @@ pub(in super::super) async fn keep_message(
     })
 }
 
-/// True when its job is still to be enqueued: it is new, or an earlier run died before its first attempt.
+/// The delivery whose job is still to be enqueued: it is new, or an earlier run died before its first attempt.
 pub(in super::super) async fn open_delivery(
     tx: &mut Tx,
-    id: &str,
+    id: String,
     message: &str,
-    endpoint: &str,
+    endpoint: &Wish,
     tenant: &str,
     now: Timestamp,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<String>, sqlx::Error> {
     on_tx!(tx, conn => {
         let inserted = sqlx::query(
             "insert into deliveries
@@ -99,36 +107,53 @@ pub(in super::super) async fn open_delivery(
              values ($1, $2, $3, $4, 'pending', 0, 0, $5, $5)
              on conflict (message_id, endpoint_id) do nothing",
         )
-        .bind(id)
+        .bind(&id)
         .bind(message)
-        .bind(endpoint)
+        .bind(&endpoint.id)
         .bind(tenant)
         .bind(now.as_ms())
         .execute(&mut *conn)
         .await?
         .rows_affected();
         if inserted == 1 {
-            return Ok(true);
+            if endpoint.ordering.as_deref() == Some("strict") {
+                sqlx::query("insert into delivery_order (endpoint_id, delivery_id) values ($1, $2)")
+                    .bind(&endpoint.id)
+                    .bind(&id)
+                    .execute(conn)
+                    .await?;
+            }
+            return Ok(Some(id));
         }
-        let state: String =
-            sqlx::query_scalar("select state from deliveries where message_id = $1 and endpoint_id = $2")
+        let (id, state): (String, String) =
+            sqlx::query_as("select id, state from deliveries where message_id = $1 and endpoint_id = $2")
                 .bind(message)
-                .bind(endpoint)
+                .bind(&endpoint.id)
                 .fetch_one(conn)
                 .await?;
-        Ok(state == DeliveryState::Pending.as_str())
+        Ok((state == DeliveryState::Pending.as_str()).then_some(id))
     })
 }
 
 /// Says that every endpoint has its delivery and every delivery its job. False: another run has said so.
-pub(in super::super) async fn close_message(state: &FanoutState, message: &str) -> Result<bool, sqlx::Error> {
-    let rows = on_pool!(state.db.write(), pool => {
-        sqlx::query("update messages set fanned_at = $2 where id = $1 and fanned_at is null")
-            .bind(message)
-            .bind(state.clock.now().as_ms())
-            .execute(pool)
-            .await?
-            .rows_affected()
-    });
-    Ok(rows == 1)
+pub(in super::super) struct CloseMessage {
+    pub(in super::super) message: String,
+    pub(in super::super) now: Timestamp,
+}
+
+impl Write for CloseMessage {
+    type Output = bool;
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<bool, sqlx::Error> {
+        let rows = on_tx!(tx, conn => {
+            sqlx::query("update messages set fanned_at = $2 where id = $1 and fanned_at is null")
+                .bind(&self.message)
+                .bind(self.now.as_ms())
+                .execute(conn)
+                .await?
+                .rows_affected()
+        });
+        Ok(rows == 1)
+    }
 }

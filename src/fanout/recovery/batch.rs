@@ -4,11 +4,12 @@ use serde_json::Value;
 use sqlx::FromRow;
 
 use super::super::FanoutState;
-use super::super::endpoints::Wish;
+use super::super::endpoints::{Wish, wish_of};
 use super::super::ledger::open_delivery;
 use super::record::{Recovery, What};
 use crate::clock::Timestamp;
 use crate::data::Tx;
+use crate::job::JobId;
 use crate::{on_pool, on_tx};
 
 /// Rows looked at in one transaction.
@@ -17,13 +18,23 @@ const BATCH: i64 = 200;
 /// What one transaction has opened.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// Messages whose delivery needs a job.
-    pub(super) ready: Vec<String>,
+    /// Deliveries that need a job.
+    pub(super) ready: Vec<Ready>,
+    /// The endpoint's own schedule, as JSON.
+    pub(super) retry_delays_ms: Option<String>,
     looked_at: usize,
     /// Where the next batch begins; `None`: there is none.
     last: Option<String>,
     /// Why there can't be more.
     failed: Option<&'static str>,
+}
+
+/// A delivery that needs a job, and the number of that job.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) delivery: String,
+    pub(super) message: String,
+    pub(super) job: String,
 }
 
 #[derive(FromRow)]
@@ -32,6 +43,7 @@ struct Delivery {
     message_id: String,
     state: String,
     recovery_id: Option<String>,
+    job_id: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -45,34 +57,27 @@ struct Message {
 pub(super) async fn open(state: &FanoutState, run: &Recovery) -> anyhow::Result<Batch> {
     let now = state.clock.now();
     let mut tx = state.db.begin().await?;
-    let wish: Option<Wish> = on_tx!(&mut tx, conn => {
-        sqlx::query_as(
-            "select id, event_types, filter, paused_at from endpoints where id = $1 and state = 'enabled'",
-        )
-        .bind(&run.endpoint_id)
-        .fetch_optional(conn)
-        .await?
-    });
-    let Some(wish) = wish else {
+    let Some(wish) = wish_of(&mut tx, &run.endpoint_id).await? else {
         return Ok(Batch { failed: Some("the endpoint is disabled or deleted"), ..Batch::default() });
     };
-    let batch = if run.what.walks_messages() {
+    let mut batch = if run.what.walks_messages() {
         open_messages(&mut tx, state, run, &wish, now).await?
     } else {
-        open_deliveries(&mut tx, run, now).await?
+        open_deliveries(&mut tx, state, run, now).await?
     };
+    batch.retry_delays_ms = wish.retry_delays_ms;
     tx.commit().await?;
     Ok(batch)
 }
 
-async fn open_deliveries(tx: &mut Tx, run: &Recovery, now: Timestamp) -> anyhow::Result<Batch> {
+async fn open_deliveries(tx: &mut Tx, state: &FanoutState, run: &Recovery, now: Timestamp) -> anyhow::Result<Batch> {
     let rows: Vec<Delivery> = on_tx!(&mut *tx, conn => match &run.delivery_id {
-        Some(id) => sqlx::query_as("select id, message_id, state, recovery_id from deliveries where id = $1")
+        Some(id) => sqlx::query_as("select id, message_id, state, recovery_id, job_id from deliveries where id = $1")
             .bind(id)
             .fetch_all(conn)
             .await?,
         None => sqlx::query_as(
-            "select id, message_id, state, recovery_id from deliveries
+            "select id, message_id, state, recovery_id, job_id from deliveries
              where endpoint_id = $1 and id > $2 and id < $3 order by id limit $4",
         )
         .bind(&run.endpoint_id)
@@ -91,14 +96,19 @@ async fn open_deliveries(tx: &mut Tx, run: &Recovery, now: Timestamp) -> anyhow:
         };
         let own = row.recovery_id.as_deref() == Some(&run.id);
         let ready = match run.what {
-            What::Backlog => !settled,
-            // One that is not settled has a job, or lost it when it was opened here.
-            What::One if !settled => true,
             _ if own => !settled,
-            _ => wanted && reopen(tx, &row.id, &run.id, now).await?,
+            // One that is not settled has a job, or has lost it.
+            What::Backlog | What::One if !settled => true,
+            What::Backlog => false,
+            _ => wanted,
         };
         if ready {
-            batch.ready.push(row.message_id);
+            let own_job = row.job_id.filter(|_| own);
+            let job = match own_job {
+                Some(job) => job,
+                None => reopen(tx, state, &row.id, run, now).await?,
+            };
+            batch.ready.push(Ready { delivery: row.id, message: row.message_id, job });
         }
     }
     Ok(batch)
@@ -126,72 +136,106 @@ async fn open_messages(
     let mut batch = Batch { looked_at: rows.len(), last: last(&rows, |row| &row.id), ..Batch::default() };
     for row in rows {
         let body: Value = serde_json::from_str(&row.body)?;
-        if wish.wants(&row.event_type, &body["data"])? && wanted_now(tx, state, run, &row.id, now).await? {
-            batch.ready.push(row.id);
+        if !wish.wants(&row.event_type, &body["data"])? {
+            continue;
+        }
+        if let Some((delivery, job)) = job_for(tx, state, run, wish, &row.id, now).await? {
+            batch.ready.push(Ready { delivery, message: row.id, job });
         }
     }
     Ok(batch)
 }
 
-/// Opens the message's delivery, or for `all` opens it again. True when it needs a job.
-async fn wanted_now(
+/// Opens the message's delivery, or for `all` opens it again; the delivery and the number of the job that it needs, if
+/// it needs one.
+async fn job_for(
     tx: &mut Tx,
     state: &FanoutState,
     run: &Recovery,
+    wish: &Wish,
     message: &str,
     now: Timestamp,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Option<(String, String)>> {
     let row: Option<Delivery> = on_tx!(&mut *tx, conn => {
         sqlx::query_as(
-            "select id, message_id, state, recovery_id from deliveries where message_id = $1 and endpoint_id = $2",
+            "select id, message_id, state, recovery_id, job_id from deliveries
+             where message_id = $1 and endpoint_id = $2",
         )
         .bind(message)
         .bind(&run.endpoint_id)
         .fetch_optional(conn)
         .await?
     });
-    match row {
-        None => {
-            let id = state.new_id("dlv_", now);
-            open_delivery(tx, &id, message, &run.endpoint_id, &run.tenant, now).await?;
-            mark(tx, &id, &run.id).await?;
-            Ok(true)
-        }
-        Some(row) if row.recovery_id.as_deref() == Some(&run.id) => Ok(row.state == "pending"),
-        Some(row) if run.what == What::All => reopen(tx, &row.id, &run.id, now).await.map_err(Into::into),
-        Some(_) => Ok(false),
+    let Some(row) = row else {
+        let id = state.new_id("dlv_", now);
+        open_delivery(tx, id.clone(), message, wish, &run.tenant, now).await?;
+        let job = reopen(tx, state, &id, run, now).await?;
+        return Ok(Some((id, job)));
+    };
+    let settled = !matches!(row.state.as_str(), "pending" | "failed");
+    if row.recovery_id.as_deref() == Some(&run.id) {
+        return Ok(row.job_id.filter(|_| !settled).map(|job| (row.id, job)));
     }
+    // One that is not settled has a job that will bring it.
+    if run.what == What::All && settled {
+        let job = reopen(tx, state, &row.id, run, now).await?;
+        return Ok(Some((row.id, job)));
+    }
+    Ok(None)
 }
 
-/// False: it is not settled, so that its job still brings it.
-async fn reopen(tx: &mut Tx, delivery: &str, run: &str, now: Timestamp) -> Result<bool, sqlx::Error> {
+/// Makes a delivery pending (again) for a new job, and answers that job's number.
+async fn reopen(
+    tx: &mut Tx,
+    state: &FanoutState,
+    delivery: &str,
+    run: &Recovery,
+    now: Timestamp,
+) -> Result<String, sqlx::Error> {
+    let job = state.new_id("dlv_", now);
     let rows = on_tx!(tx, conn => {
-        // The new job counts its epochs from the start; the old one is over.
-        sqlx::query(
+        // The new job counts its epochs from the start. One that failed and waits keeps its state: its job may be alive.
+        let rows = sqlx::query(
             "update deliveries
-             set state = 'pending', next_at = null, settled_at = null, epoch = 0, recovery_id = $2, updated_at = $3
-             where id = $1 and settled_at is not null",
+             set state = case when settled_at is null then state else 'pending' end,
+                 next_at = case when settled_at is null then next_at else null end,
+                 epoch = case when settled_at is null then epoch else 0 end,
+                 settled_at = null, recovery_id = $2, job_id = $3, updated_at = $4
+             where id = $1",
         )
         .bind(delivery)
-        .bind(run)
+        .bind(&run.id)
+        .bind(&job)
         .bind(now.as_ms())
-        .execute(conn)
+        .execute(&mut *conn)
         .await?
-        .rows_affected()
+        .rows_affected();
+        sqlx::query(
+            "insert into delivery_order (endpoint_id, delivery_id)
+             select endpoint_id, $2 from endpoint_delivery where endpoint_id = $1 and ordering = 'strict'
+             on conflict (delivery_id) do nothing",
+        )
+        .bind(&run.endpoint_id)
+        .bind(delivery)
+        .execute(conn)
+        .await?;
+        rows
     });
-    Ok(rows == 1)
+    if rows == 1 { Ok(job) } else { Err(sqlx::Error::RowNotFound) }
 }
 
-async fn mark(tx: &mut Tx, delivery: &str, run: &str) -> Result<(), sqlx::Error> {
-    let rows = on_tx!(tx, conn => {
-        sqlx::query("update deliveries set recovery_id = $2 where id = $1")
+/// Says that another job than the one that was meant brings a delivery.
+pub(super) async fn follow(state: &FanoutState, meant: &str, delivery: &str, job: JobId) -> Result<(), sqlx::Error> {
+    on_pool!(state.db.write(), pool => {
+        // Zero rows: it follows it already.
+        sqlx::query("update deliveries set job_id = $3 where id = $2 and job_id = $1")
+            .bind(meant)
             .bind(delivery)
-            .bind(run)
-            .execute(conn)
-            .await?
-            .rows_affected()
+            .bind(format!("dlv_{}", job.to_string().replace('-', "")))
+            .execute(pool)
+            .await?;
     });
-    if rows == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    Ok(())
 }
 
 /// Moves the run on behind a batch whose deliveries have their jobs. False: it is no longer running.

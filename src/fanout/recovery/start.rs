@@ -2,14 +2,15 @@
 
 use serde_json::json;
 
-use super::super::endpoints::{self, EndpointError, EndpointState};
-use super::super::ledger::{close_message, keep_message, open_delivery};
+use super::super::endpoints::{self, EndpointError, EndpointState, wish_of};
+use super::super::fan_out::{job_of, new_job};
+use super::super::ledger::{CloseMessage, OpenBatch, keep_message, open_delivery};
 use super::super::operational::WEBHOOK_TEST;
-use super::super::{Event, FanoutState, InvalidCursor, Page, PageRequest, event_types, fan_out};
+use super::super::{Deliver, Event, FanoutState, InvalidCursor, Page, PageRequest, event_types};
 use super::record::{Recovery, Row, What};
 use super::{Recover, first_id};
 use crate::clock::Timestamp;
-use crate::data::Database;
+use crate::data::{Database, Write as _};
 use crate::job::{JobSpec, PayloadError, Priority};
 use crate::on_pool;
 use crate::queue::{EnqueueError, Queue};
@@ -124,15 +125,22 @@ pub async fn test(
         tenant: to.tenant.clone(),
         payload,
     };
-    let delivery = state.new_id("dlv_", now);
+    let (delivery, entropy) = (state.new_id("dlv_", now), state.entropy.clone());
+    let open = OpenBatch { event, at: now, after: String::new(), now, entropy };
     let mut tx = state.db.begin().await?;
-    let (message, _) = keep_message(&mut tx, state, &event, now).await.map_err(RecoveryError::Test)?;
-    open_delivery(&mut tx, &delivery, &message, endpoint, &to.tenant, now).await?;
+    let wish = wish_of(&mut tx, endpoint).await?;
+    let wish = wish.ok_or_else(|| RecoveryError::NotEnabled(to.id.clone(), "disabled"))?;
+    let (message, _) = keep_message(&mut tx, &open).await.map_err(RecoveryError::Test)?;
+    open_delivery(&mut tx, delivery.clone(), &message, &wish, &to.tenant, now).await?;
+    // Nobody else is to get it.
+    CloseMessage { message: message.clone(), now }.write(&mut tx).await?;
     tx.commit().await?;
-    let mut spec = fan_out::delivery(state, &message, endpoint, &to.tenant).map_err(EnqueueError::from)?;
-    spec.priority = Priority::FIRST;
-    queue.enqueue(spec).await?;
-    close_message(state, &message).await?;
+    let job = Deliver { message: message.clone(), endpoint: to.id };
+    if let Some(id) = job_of(&delivery) {
+        let first = |spec| JobSpec { priority: Priority::FIRST, ..spec };
+        let new = new_job(state, queue, &job, id, &to.tenant, wish.retry_delays_ms.as_deref(), first);
+        queue.store().enqueue(vec![new.map_err(RecoveryError::Test)?]).await.map_err(EnqueueError::from)?;
+    }
     Ok(message)
 }
 

@@ -9,7 +9,7 @@ use tidemill::job::JobError;
 use tokio_util::sync::CancellationToken;
 
 use super::receiver::{Receiver, Reply, status};
-use super::stage::{START, Stage, config, is_cancelled, is_refused, turn, wait_ms};
+use super::stage::{START, Stage, config, is_cancelled, is_refused, node, turn, wait_ms};
 
 #[tokio::test]
 async fn a_message_arrives_signed_and_in_the_recommended_shape() {
@@ -32,6 +32,15 @@ async fn a_message_arrives_signed_and_in_the_recommended_shape() {
     assert_eq!((attempt.attempt, attempt.status, attempt.host.as_str()), (1, Some(204), "127.0.0.1"));
     assert_eq!(attempt.address.as_deref(), Some(receiver.address().to_string().as_str()));
     assert_eq!(stage.delivery(&job).await.state, DeliveryState::Succeeded);
+}
+
+#[tokio::test]
+async fn the_trace_of_the_cause_goes_with_the_post() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(204)]).await);
+    let (_, job) = stage.one_delivery(&receiver.url()).await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    deliver(&stage.state, &stage.queue, &job, turn(1), Some(trace), &CancellationToken::new()).await.unwrap();
+    assert_eq!(receiver.seen()[0].header("traceparent"), trace);
 }
 
 #[tokio::test]
@@ -110,7 +119,7 @@ async fn an_exhausted_delivery_whose_job_is_revived_goes_on() {
     let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500), status(200)]).await);
     let (_, job) = stage.one_delivery(&receiver.url()).await;
     stage.deliver(&job, Turn { is_last: true, ..turn(1) }).await.unwrap_err();
-    stage.deliver(&job, Turn { number: 1, is_last: false, epoch: 2 }).await.unwrap();
+    stage.deliver(&job, Turn { number: 1, is_last: false, epoch: 2, node: node() }).await.unwrap();
     assert_eq!(stage.delivery(&job).await.state, DeliveryState::Succeeded);
 }
 
@@ -182,10 +191,10 @@ async fn an_attempt_with_a_stale_lease_is_logged_and_changes_nothing() {
     let stage = Stage::new().await;
     let receiver = Receiver::start(vec![status(500), status(500), status(200), status(500)]).await;
     let (_, job) = stage.one_delivery(&receiver.url()).await;
-    stage.deliver(&job, Turn { number: 2, is_last: false, epoch: 5 }).await.unwrap_err();
+    stage.deliver(&job, Turn { number: 2, is_last: false, epoch: 5, node: node() }).await.unwrap_err();
     let before = stage.delivery(&job).await;
 
-    let stale = Turn { number: 1, is_last: true, epoch: 4 };
+    let stale = Turn { number: 1, is_last: true, epoch: 4, node: node() };
     stage.deliver(&job, stale).await.unwrap_err();
     let after = stage.delivery(&job).await;
     assert_eq!((after.state, after.next_at), (DeliveryState::Failed, before.next_at));
@@ -224,12 +233,12 @@ async fn an_endpoint_that_the_rules_no_longer_allow_gets_nothing() {
     let strict =
         stage.again(tidemill::config::fanout::FanoutConfig { ports: vec![receiver.address().port()], ..strict });
     for job in [&literal, &named] {
-        deliver(&strict, job, turn(1), None, &CancellationToken::new()).await.unwrap_err();
+        deliver(&strict, &stage.queue, job, turn(1), None, &CancellationToken::new()).await.unwrap_err();
         let attempt = stage.attempts(job).await.remove(0);
         assert_eq!(attempt.error_class.as_deref(), Some("refused"), "{attempt:?}");
     }
     assert!(receiver.seen().is_empty());
-    deliver(&open, &named, turn(2), None, &CancellationToken::new()).await.unwrap();
+    deliver(&open, &stage.queue, &named, turn(2), None, &CancellationToken::new()).await.unwrap();
     assert_eq!(receiver.seen().len(), 1);
 }
 
@@ -253,7 +262,7 @@ async fn a_post_whose_job_is_stopped_ends_soon_is_logged_and_leaves_the_delivery
         }
         stop.cancel();
     };
-    let (outcome, ()) = tokio::join!(deliver(&stage.state, &job, turn(1), None, &stop), stopping);
+    let (outcome, ()) = tokio::join!(deliver(&stage.state, &stage.queue, &job, turn(1), None, &stop), stopping);
     assert!(matches!(outcome, Err(JobError::Retry { .. })), "{outcome:?}");
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert_eq!(stage.attempts(&job).await[0].error_class.as_deref(), Some("stopped"));

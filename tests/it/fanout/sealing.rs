@@ -100,7 +100,7 @@ async fn without_a_key_nothing_is_kept_and_nothing_is_sent() {
     let (_, job) = stage.one_delivery(&receiver.url()).await;
     assert!(check_keys(&keyless).await.is_err());
     let stop = tokio_util::sync::CancellationToken::new();
-    tidemill::fanout::deliver(&keyless, &job, turn(1), None, &stop).await.unwrap_err();
+    tidemill::fanout::deliver(&keyless, &stage.queue, &job, turn(1), None, &stop).await.unwrap_err();
     assert!(receiver.seen().is_empty());
 }
 

@@ -10,8 +10,11 @@ use tidemill::config::fanout::FanoutConfig;
 use tidemill::data::Database;
 use tidemill::fanout::endpoints::{self, Created, NewEndpoint};
 use tidemill::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
-use tidemill::fanout::{Deliver, Event, FanoutState, Guard, PageRequest, Turn, deliver, fan_out};
-use tidemill::job::{Done, JobError, JobRecord};
+use tidemill::fanout::{
+    Deliver, Event, FanoutState, Guard, PageRequest, Resolver, Sending, SystemResolver, Turn, deliver, fan_out,
+    set_sending,
+};
+use tidemill::job::{Done, Incarnation, JobError, JobRecord};
 use tidemill::queue::Queue;
 use tidemill::sealing::Sealer;
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
@@ -55,7 +58,12 @@ pub(super) fn key(number: u64) -> SecretString {
 }
 
 pub(super) fn turn(number: u32) -> Turn {
-    Turn { number, is_last: false, epoch: i64::from(number) }
+    Turn { number, is_last: false, epoch: i64::from(number), node: node() }
+}
+
+/// The worker that all attempts of a test are made by.
+pub(super) fn node() -> Incarnation {
+    "0190c2a4-0000-7000-8000-000000000001".parse().unwrap()
 }
 
 impl Stage {
@@ -64,6 +72,11 @@ impl Stage {
     }
 
     pub(super) async fn with(config: FanoutConfig) -> Self {
+        Self::over(config, Arc::new(SystemResolver)).await
+    }
+
+    /// With a resolver of one's own.
+    pub(super) async fn over(config: FanoutConfig, resolver: Arc<dyn Resolver>) -> Self {
         let dir = TempDir::new().unwrap();
         let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
         let store = SqliteStore::open(SqliteOptions::at(dir.path().join("queue.db")), clock.clone()).await.unwrap();
@@ -73,7 +86,7 @@ impl Stage {
         let db = Database::open(&dir.path().join("data.db")).await.unwrap();
         db.migrate(None).await.unwrap();
         let queue = Queue::new(Arc::new(store), [name].into(), clock.clone(), entropy.clone());
-        let state = FanoutState::new(db, config, sealer(1), clock.clone(), entropy.clone()).unwrap();
+        let state = FanoutState::over(db, config, sealer(1), clock.clone(), entropy.clone(), resolver).unwrap();
         Self { state, queue, clock, entropy, dir }
     }
 
@@ -109,8 +122,20 @@ impl Stage {
         (created, Deliver { message: delivery.message_id, endpoint: delivery.endpoint_id })
     }
 
+    /// One more event, and the job that brings it to `endpoint`.
+    pub(super) async fn another(&self, endpoint: &str) -> Deliver {
+        let before: Vec<_> = self.deliveries(|d| d.endpoint_id == endpoint).await.into_iter().map(|d| d.id).collect();
+        self.fan_out(&event(&self.entropy.uuid().to_string(), "invoice.paid")).await.unwrap();
+        let new = self.deliveries(|d| d.endpoint_id == endpoint && !before.contains(&d.id)).await.remove(0);
+        Deliver { message: new.message_id, endpoint: new.endpoint_id }
+    }
+
+    pub(super) async fn set(&self, endpoint: &str, to: Sending) {
+        set_sending(self.state.db(), endpoint, &to, self.clock.now()).await.unwrap();
+    }
+
     pub(super) async fn deliver(&self, job: &Deliver, turn: Turn) -> Result<Done, JobError> {
-        deliver(&self.state, job, turn, None, &CancellationToken::new()).await
+        deliver(&self.state, &self.queue, job, turn, None, &CancellationToken::new()).await
     }
 
     pub(super) async fn deliveries(&self, fit: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
@@ -153,6 +178,14 @@ pub(super) fn wait_ms(outcome: Result<Done, JobError>) -> u128 {
     match outcome {
         Err(JobError::Retry { after: Some(after), .. }) => after.as_millis(),
         other => panic!("not a retry with a wait: {other:?}"),
+    }
+}
+
+/// How long an attempt is put off, and why.
+pub(super) fn snoozed(outcome: Result<Done, JobError>) -> (std::time::Duration, String) {
+    match outcome {
+        Err(JobError::Snooze { after, reason }) => (after, reason),
+        other => panic!("not put off: {other:?}"),
     }
 }
 

@@ -1,0 +1,368 @@
+//! Lines of the attempt log: opened before the POST, closed with what came of it, and the delivery moved on with them.
+//!
+//! Many deliveries write at once, so their lines share commits ([`Database::together`](crate::data::Database::together)).
+
+use std::time::Duration;
+
+use super::super::deliver::Turn;
+use super::super::history::DeliveryState;
+use super::super::post::{Answer, Posted};
+use super::super::{Deliver, FanoutState};
+use super::Due;
+use crate::clock::Timestamp;
+use crate::data::{Tx, Write};
+use crate::on_tx;
+
+/// Failures further apart than this are not one story: it is longer than the longest wait between two attempts.
+const ONE_STORY: Duration = Duration::from_secs(48 * 3600);
+
+/// What an attempt makes of its delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Next {
+    /// The receiver has it.
+    Succeeded,
+    /// Another attempt at this time.
+    Again(Timestamp),
+    /// That was the last attempt.
+    Exhausted,
+    /// The receiver wants no more of it, in these words.
+    Cancelled(&'static str),
+    /// Nothing: it was stopped.
+    Unchanged,
+}
+
+/// A line to be opened.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Opening {
+    pub(in super::super) attempt: String,
+    pub(in super::super) delivery: String,
+    pub(in super::super) endpoint: String,
+    pub(in super::super) host: String,
+    pub(in super::super) turn: Turn,
+    pub(in super::super) now: Timestamp,
+    /// Afterwards nobody believes that the POST is still under way.
+    pub(in super::super) expires_at: Timestamp,
+    pub(in super::super) max_concurrency: u32,
+    pub(in super::super) strict: bool,
+}
+
+/// Whether it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Said {
+    Opened,
+    /// As many lines of the endpoint are open as may be.
+    Busy,
+    /// An earlier delivery has not settled; it is tried again at this time, if that is known.
+    InLine {
+        until: Option<Timestamp>,
+    },
+}
+
+/// A line to be closed.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Closing {
+    pub(in super::super) attempt: String,
+    pub(in super::super) delivery: String,
+    pub(in super::super) endpoint: String,
+    pub(in super::super) posted: Posted,
+    pub(in super::super) turn: Turn,
+    pub(in super::super) next: Next,
+    /// The endpoint is to be disabled, for this reason.
+    pub(in super::super) disable: Option<&'static str>,
+    pub(in super::super) was_failing: bool,
+    /// The endpoint is disabled when it has failed for so long.
+    pub(in super::super) disable_after: Option<Duration>,
+    pub(in super::super) strict: bool,
+    pub(in super::super) now: Timestamp,
+}
+
+/// What closing it did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Closed {
+    /// False: the log has it, but the delivery was not changed: it was stopped, or the delivery had succeeded before or
+    /// belongs to a newer attempt.
+    pub(in super::super) moved: bool,
+    /// Why the endpoint is disabled now.
+    pub(in super::super) disabled: Option<String>,
+    /// The delivery that may go now.
+    pub(in super::super) next_in_line: Option<String>,
+}
+
+impl Write for Opening {
+    type Output = Said;
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<Said, sqlx::Error> {
+        open(tx, self).await
+    }
+}
+
+impl Write for Closing {
+    type Output = Closed;
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<Closed, sqlx::Error> {
+        close(tx, self).await
+    }
+}
+
+async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error> {
+    let now = it.now.as_ms();
+    if it.turn.epoch > 1 || it.turn.number > 1 {
+        interrupt_others(tx, it).await?;
+    }
+    let opened = on_tx!(&mut *tx, conn => {
+        let opened = sqlx::query(
+            "insert into delivery_attempts (id, delivery_id, endpoint_id, attempt, at, node, expires_at, host, reply)
+             select $1, $2, $3, $4, $5, $6, $7, $8, ''
+             where (select count(*) from delivery_attempts a
+                    where a.endpoint_id = $3 and a.ended_at is null and a.expires_at > $5) < $9
+               and ($10 = 0 or not exists
+                     (select 1 from delivery_order o join deliveries d on d.id = o.delivery_id
+                      where o.endpoint_id = $3 and d.settled_at is null
+                        and o.seq < (select seq from delivery_order where delivery_id = $2)))",
+        )
+        .bind(&it.attempt)
+        .bind(&it.delivery)
+        .bind(&it.endpoint)
+        .bind(i64::from(it.turn.number))
+        .bind(now)
+        .bind(it.turn.node.to_string())
+        .bind(it.expires_at.as_ms())
+        .bind(&it.host)
+        .bind(i64::from(it.max_concurrency))
+        .bind(i64::from(it.strict))
+        .execute(&mut *conn)
+        .await?
+        .rows_affected();
+        if opened == 1 {
+            sqlx::query("update deliveries set attempts = attempts + 1, updated_at = $2 where id = $1")
+                .bind(&it.delivery)
+                .bind(now)
+                .execute(conn)
+                .await?;
+        }
+        opened == 1
+    });
+    if opened {
+        return Ok(Said::Opened);
+    }
+    match first_in_line(tx, &it.endpoint).await? {
+        Some((id, next_at)) if it.strict && id != it.delivery => {
+            Ok(Said::InLine { until: next_at.map(Timestamp::from_ms) })
+        }
+        _ => Ok(Said::Busy),
+    }
+}
+
+/// Lines of the same delivery that are still open belong to attempts that were cut off: this one has its job now.
+async fn interrupt_others(tx: &mut Tx, it: &Opening) -> Result<(), sqlx::Error> {
+    on_tx!(tx, conn => {
+        sqlx::query(
+            "update delivery_attempts
+             set ended_at = $3, error_class = 'interrupted', duration_ms = case when $3 > at then $3 - at else 0 end,
+                 error = 'its process ended, or lost the job, before the outcome was logged'
+             where delivery_id = $1 and id <> $2 and ended_at is null",
+        )
+        .bind(&it.delivery)
+        .bind(&it.attempt)
+        .bind(it.now.as_ms())
+        .execute(conn)
+        .await?;
+    });
+    Ok(())
+}
+
+/// The endpoint's oldest unsettled delivery, and when it is tried again.
+async fn first_in_line(tx: &mut Tx, endpoint: &str) -> Result<Option<(String, Option<i64>)>, sqlx::Error> {
+    on_tx!(tx, conn => {
+        sqlx::query_as(
+            "select o.delivery_id, d.next_at from delivery_order o join deliveries d on d.id = o.delivery_id
+             where o.endpoint_id = $1 and d.settled_at is null order by o.seq limit 1",
+        )
+        .bind(endpoint)
+        .fetch_optional(conn)
+        .await
+    })
+}
+
+async fn close(tx: &mut Tx, it: &Closing) -> Result<Closed, sqlx::Error> {
+    close_line(tx, it).await?;
+    let moved = move_on(tx, it).await?;
+    let mut closed = Closed { moved, ..Closed::default() };
+    if it.next != Next::Unchanged {
+        let failed_for_long = trouble(tx, it).await?;
+        let reason = it.disable.map(str::to_owned).or(failed_for_long);
+        if let Some(reason) = reason
+            && disable(tx, &it.endpoint, &reason, it.now).await?
+        {
+            closed.disabled = Some(reason);
+        }
+    }
+    if it.strict && moved && !matches!(it.next, Next::Again(_)) {
+        closed.next_in_line = leave_line(tx, &it.endpoint, &it.delivery).await?;
+    }
+    Ok(closed)
+}
+
+async fn close_line(tx: &mut Tx, it: &Closing) -> Result<(), sqlx::Error> {
+    let posted = &it.posted;
+    let (status, class, error) = words(&posted.answer);
+    let next_at = if let Next::Again(at) = it.next { Some(at.as_ms()) } else { None };
+    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+    on_tx!(tx, conn => {
+        // One that was given up as interrupted has come to its end after all: what it says is true.
+        sqlx::query(
+            "update delivery_attempts
+             set ended_at = $2, address = $3, reused = $4, status = $5, error_class = $6, error = $7, duration_ms = $8,
+                 dns_ms = $9, connect_ms = $10, tls_ms = $11, first_byte_ms = $12, next_at = $13, reply = $14
+             where id = $1",
+        )
+        .bind(&it.attempt)
+        .bind(it.now.as_ms())
+        .bind(posted.steps.address.map(|a| a.to_string()))
+        .bind(posted.reused.map(i64::from))
+        .bind(status)
+        .bind(class)
+        .bind(error)
+        .bind(ms(posted.duration))
+        .bind(posted.steps.dns.map(ms))
+        .bind(posted.steps.connect.map(ms))
+        .bind(posted.steps.tls.map(ms))
+        .bind(posted.first_byte.map(ms))
+        .bind(next_at)
+        .bind(&posted.reply)
+        .execute(conn)
+        .await?;
+    });
+    Ok(())
+}
+
+async fn move_on(tx: &mut Tx, it: &Closing) -> Result<bool, sqlx::Error> {
+    let (status, _, error) = words(&it.posted.answer);
+    let (becomes, next_at, error) = match it.next {
+        Next::Unchanged => return Ok(false),
+        Next::Succeeded => (DeliveryState::Succeeded, None, error),
+        Next::Again(at) => (DeliveryState::Failed, Some(at.as_ms()), error),
+        Next::Exhausted => (DeliveryState::Exhausted, None, error),
+        Next::Cancelled(why) => (DeliveryState::Cancelled, None, Some(why)),
+    };
+    let settled_at = next_at.is_none().then_some(it.now.as_ms());
+    let rows = on_tx!(tx, conn => {
+        sqlx::query(
+            "update deliveries
+             set state = $2, next_at = $3, last_status = $4, last_error = $5, updated_at = $6, settled_at = $7,
+                 epoch = case when epoch > $8 then epoch else $8 end
+             where id = $1 and state <> 'succeeded' and (epoch <= $8 or $2 = 'succeeded')",
+        )
+        .bind(&it.delivery)
+        .bind(becomes.as_str())
+        .bind(next_at)
+        .bind(status)
+        .bind(error)
+        .bind(it.now.as_ms())
+        .bind(settled_at)
+        .bind(it.turn.epoch)
+        .execute(conn)
+        .await?
+        .rows_affected()
+    });
+    Ok(rows == 1)
+}
+
+/// Keeps how long the endpoint has failed; says so when that is too long.
+async fn trouble(tx: &mut Tx, it: &Closing) -> Result<Option<String>, sqlx::Error> {
+    let now = it.now.as_ms();
+    if it.posted.succeeded() {
+        if it.was_failing {
+            on_tx!(tx, conn => {
+                sqlx::query("delete from endpoint_trouble where endpoint_id = $1").bind(&it.endpoint).execute(conn).await?;
+            });
+        }
+        return Ok(None);
+    }
+    let since: Option<i64> = on_tx!(tx, conn => {
+        sqlx::query_scalar(
+            "insert into endpoint_trouble (endpoint_id, failing_since, last_failed_at, failures)
+             select id, $2, $2, 1 from endpoints where id = $1
+             on conflict (endpoint_id) do update
+             set failing_since = case when endpoint_trouble.last_failed_at < $3 or endpoint_trouble.failing_since > $2
+                                      then $2 else endpoint_trouble.failing_since end,
+                 failures = case when endpoint_trouble.last_failed_at < $3 then 1
+                                 else endpoint_trouble.failures + 1 end,
+                 last_failed_at = $2
+             returning failing_since",
+        )
+        .bind(&it.endpoint)
+        .bind(now)
+        .bind(it.now.before(ONE_STORY).as_ms())
+        .fetch_optional(conn)
+        .await?
+    });
+    // None: the endpoint was deleted meanwhile.
+    let Some(since) = since.map(Timestamp::from_ms) else { return Ok(None) };
+    let too_long = it.disable_after.is_some_and(|limit| it.now.since(since) >= limit);
+    Ok(too_long.then(|| format!("no POST has been answered with 2xx since {since}")))
+}
+
+/// False: somebody has disabled or deleted it meanwhile, which serves as well.
+async fn disable(tx: &mut Tx, endpoint: &str, reason: &str, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let rows = on_tx!(tx, conn => {
+        // Whoever enables it again begins anew.
+        sqlx::query("delete from endpoint_trouble where endpoint_id = $1").bind(endpoint).execute(&mut *conn).await?;
+        sqlx::query(
+            "update endpoints set state = 'disabled', reason = $2, updated_at = $3 where id = $1 and state = 'enabled'",
+        )
+        .bind(endpoint)
+        .bind(reason)
+        .bind(now.as_ms())
+        .execute(conn)
+        .await?
+        .rows_affected()
+    });
+    Ok(rows == 1)
+}
+
+/// Takes a settled delivery out of its endpoint's line; the one that is first now.
+async fn leave_line(tx: &mut Tx, endpoint: &str, delivery: &str) -> Result<Option<String>, sqlx::Error> {
+    on_tx!(&mut *tx, conn => {
+        sqlx::query("delete from delivery_order where delivery_id = $1").bind(delivery).execute(conn).await?;
+    });
+    Ok(first_in_line(tx, endpoint).await?.map(|(id, _)| id))
+}
+
+/// Ends a delivery that nobody wants any more, unless it was settled before, or by a newer attempt. The one that may go
+/// next, where order is kept.
+pub(in super::super) async fn cancel(
+    state: &FanoutState,
+    job: &Deliver,
+    due: &Due,
+    why: &str,
+    turn: &Turn,
+) -> Result<Option<String>, sqlx::Error> {
+    let mut tx = state.db.begin().await?;
+    let rows = on_tx!(&mut tx, conn => {
+        sqlx::query(
+            "update deliveries
+             set state = 'cancelled', next_at = null, last_error = $2, epoch = $3, updated_at = $4, settled_at = $4
+             where id = $1 and state in ('pending', 'failed') and epoch <= $3",
+        )
+        .bind(&due.id)
+        .bind(why)
+        .bind(turn.epoch)
+        .bind(state.clock.now().as_ms())
+        .execute(conn)
+        .await?
+        .rows_affected()
+    });
+    let next = if rows == 1 { leave_line(&mut tx, &job.endpoint, &due.id).await? } else { None };
+    tx.commit().await?;
+    Ok(next)
+}
+
+fn words(answer: &Answer) -> (Option<i64>, Option<&'static str>, Option<&str>) {
+    match answer {
+        Answer::Status { status, .. } => (Some(i64::from(*status)), None, None),
+        Answer::Nothing { class, error } => (None, Some(class.as_str()), Some(error)),
+    }
+}

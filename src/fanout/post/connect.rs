@@ -1,0 +1,222 @@
+//! Connections to strangers: resolved once, vetted, opened, timed.
+//!
+//! The only way from here to a socket leads through the guard: what it refuses is never connected to, and what is
+//! connected to is an address that it has seen, also when the URL names one. No proxy is asked, whatever the
+//! environment says. Where TLS is spoken, HTTP/2 is offered.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use super::super::guard::{Guard, UrlRefused};
+
+/// One address may take so long before the next one is tried.
+const EACH: Duration = Duration::from_secs(5);
+/// A name with more addresses than this is tried at the first ones.
+const TRIES: usize = 4;
+
+tokio::task_local! {
+    /// The trace of the POST that is under way in this task.
+    pub(super) static TRACE: Arc<Trace>;
+}
+
+/// How far a connection has come, and how long each step took.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Steps {
+    pub(in super::super) address: Option<SocketAddr>,
+    pub(in super::super) dns: Option<Duration>,
+    pub(in super::super) connect: Option<Duration>,
+    pub(in super::super) tls: Option<Duration>,
+}
+
+/// [`Steps`] of a connection that is being made, to be looked at when the deadline comes first.
+#[derive(Debug, Default)]
+pub(super) struct Trace(Mutex<Steps>);
+
+impl Trace {
+    pub(super) fn steps(&self) -> Steps {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, steps: &Steps) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(steps);
+    }
+}
+
+/// How a connection was made; found with each reply that came over it.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    steps: Arc<Steps>,
+    used: Arc<AtomicBool>,
+}
+
+impl Opened {
+    /// The steps that belong to this POST, and whether the connection had been used before: then only the address does.
+    pub(super) fn take(&self) -> (Steps, bool) {
+        if self.used.swap(true, Ordering::Relaxed) {
+            return (Steps { address: self.steps.address, ..Steps::default() }, true);
+        }
+        (Steps::clone(&self.steps), false)
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error(transparent)]
+    Refused(#[from] UrlRefused),
+    #[error("no connection to {address}: {detail}")]
+    Connect { address: SocketAddr, detail: String },
+    #[error("no TLS with {address}: {detail}")]
+    Tls { address: SocketAddr, detail: String },
+    #[error("the URL holds no host that can be connected to")]
+    NoHost,
+}
+
+/// Opens connections; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) guard: Arc<Guard>,
+    pub(super) tls: Arc<rustls::ClientConfig>,
+}
+
+impl Service<Uri> for Connector {
+    type Response = Line;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Line, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            // A connection that outlives the POST it was begun for has nobody to tell its steps to.
+            let trace = TRACE.try_with(Arc::clone).unwrap_or_default();
+            connector.connect(&to, &trace).await
+        })
+    }
+}
+
+impl Connector {
+    async fn connect(&self, to: &Uri, trace: &Trace) -> Result<Line, ConnectError> {
+        let secure = to.scheme_str() == Some("https");
+        let host = to.host().ok_or(ConnectError::NoHost)?;
+        let port = to.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let (mut steps, begun) = (Steps::default(), Instant::now());
+        let addresses = self.guard.addresses(host, port).await?;
+        steps.dns = Some(begun.elapsed());
+        trace.keep(&steps);
+
+        let begun = Instant::now();
+        let mut failed = ConnectError::NoHost;
+        let mut stream = None;
+        for address in addresses.into_iter().take(TRIES) {
+            steps.address = Some(address);
+            trace.keep(&steps);
+            match open(address).await {
+                Ok(opened) => {
+                    stream = Some((opened, address));
+                    break;
+                }
+                Err(detail) => failed = ConnectError::Connect { address, detail },
+            }
+        }
+        let Some((stream, address)) = stream else { return Err(failed) };
+        steps.connect = Some(begun.elapsed());
+        trace.keep(&steps);
+        if !secure {
+            return Ok(Line::new(Box::new(stream), false, steps));
+        }
+        let begun = Instant::now();
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|_| ConnectError::NoHost)?;
+        let shaken = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await;
+        let stream = shaken.map_err(|e| ConnectError::Tls { address, detail: e.to_string() })?;
+        steps.tls = Some(begun.elapsed());
+        trace.keep(&steps);
+        let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok(Line::new(Box::new(stream), two, steps))
+    }
+}
+
+async fn open(address: SocketAddr) -> Result<TcpStream, String> {
+    let stream = match tokio::time::timeout(EACH, TcpStream::connect(address)).await {
+        Ok(stream) => stream.map_err(|e| e.to_string())?,
+        Err(_) => return Err(format!("no answer within {} s", EACH.as_secs())),
+    };
+    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    Ok(stream)
+}
+
+trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
+/// An open connection, with or without TLS.
+pub(super) struct Line {
+    io: TokioIo<Box<dyn Bytes>>,
+    two: bool,
+    opened: Opened,
+}
+
+impl Line {
+    fn new(io: Box<dyn Bytes>, two: bool, steps: Steps) -> Self {
+        Self { io: TokioIo::new(io), two, opened: Opened { steps: Arc::new(steps), used: Arc::default() } }
+    }
+}
+
+impl Connection for Line {
+    fn connected(&self) -> Connected {
+        let connected = Connected::new().extra(self.opened.clone());
+        if self.two { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl hyper::rt::Read for Line {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl hyper::rt::Write for Line {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+}

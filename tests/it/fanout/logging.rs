@@ -1,0 +1,149 @@
+//! The attempt log: a line before each POST, its outcome after it, `interrupted` when nobody could write one; and no
+//! delivery without an outcome when its job is gone.
+
+use std::time::Duration;
+
+use tidemill::fanout::history::DeliveryState;
+use tidemill::fanout::{Deliver, Mended, mend};
+use tidemill::job::{Incarnation, JobState};
+use tidemill::store::Beat;
+
+use super::receiver::{Receiver, Reply, status};
+use super::stage::{START, Stage, node, turn};
+
+/// Drops the attempt while its POST is under way, as a kill does.
+async fn cut_off(stage: &Stage, receiver: &Receiver, job: &Deliver, number: u32) {
+    let before = receiver.seen().len();
+    let heard = async {
+        while receiver.seen().len() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        outcome = stage.deliver(job, turn(number)) => panic!("it came to an end: {outcome:?}"),
+        () = heard => {}
+    }
+}
+
+#[tokio::test]
+async fn a_line_is_there_before_the_post_and_says_interrupted_when_nobody_could_close_it() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![Reply::Silence, status(200)]).await);
+    let (_, job) = stage.one_delivery(&receiver.url()).await;
+    cut_off(&stage, &receiver, &job, 1).await;
+    let open = stage.attempts(&job).await.remove(0);
+    assert_eq!((open.at, open.ended_at, open.status, open.error_class), (START, None, None, None));
+    assert_eq!((open.node, open.host.as_str()), (node().to_string(), "127.0.0.1"));
+
+    stage.clock.advance(Duration::from_secs(3));
+    stage.deliver(&job, turn(2)).await.unwrap();
+    let log = stage.attempts(&job).await;
+    assert_eq!(log.len(), 2);
+    assert_eq!((log[0].error_class.as_deref(), log[0].duration_ms), (Some("interrupted"), Some(3_000)));
+    assert_eq!((log[1].status, log[1].ended_at.is_some()), (Some(200), true));
+    assert_eq!((stage.delivery(&job).await.attempts, receiver.seen().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_line_that_no_later_attempt_closes_is_closed_by_mending() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![Reply::Silence]).await);
+    let (_, job) = stage.one_delivery(&receiver.url()).await;
+    cut_off(&stage, &receiver, &job, 1).await;
+    // The deadline of 10 s and the margin of 30 s are not over: it might still be under way elsewhere.
+    stage.clock.advance(Duration::from_secs(40));
+    assert_eq!(mend(&stage.state, &stage.queue).await.unwrap().interrupted, 0);
+    stage.clock.advance(Duration::from_secs(1));
+    assert_eq!(mend(&stage.state, &stage.queue).await.unwrap().interrupted, 1);
+    assert_eq!(stage.attempts(&job).await[0].error_class.as_deref(), Some("interrupted"));
+}
+
+#[tokio::test]
+async fn a_line_tells_the_phases_the_address_and_when_it_is_tried_again() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500), status(200)]).await);
+    let (_, job) = stage.one_delivery(&receiver.url()).await;
+    stage.deliver(&job, turn(1)).await.unwrap_err();
+    stage.deliver(&job, turn(2)).await.unwrap();
+    let log = stage.attempts(&job).await;
+    let fresh = &log[0];
+    assert_eq!(fresh.reused, Some(false));
+    assert!(fresh.dns_ms.is_some() && fresh.connect_ms.is_some() && fresh.tls_ms.is_none(), "{fresh:?}");
+    assert!(fresh.first_byte_ms <= fresh.duration_ms, "{fresh:?}");
+    assert_eq!(fresh.next_at, Some(START.after(Duration::from_secs(1))));
+    let again = &log[1];
+    assert_eq!((again.reused, again.dns_ms, again.connect_ms, again.next_at), (Some(true), None, None, None));
+    assert_eq!(again.address, fresh.address, "the connection was used again");
+    assert_eq!(again.address.as_deref(), Some(receiver.address().to_string().as_str()));
+}
+
+/// Claims the delivery's job and dies, as often as it takes.
+async fn crash_until_dead(stage: &Stage) {
+    let store = stage.queue.store();
+    for n in 0..10 {
+        let holder: Incarnation = format!("0190c2a4-0000-7000-8000-00000000010{n}").parse().unwrap();
+        let beat = Beat {
+            incarnation: holder,
+            label: "doomed".into(),
+            queues: vec!["notifications".parse().unwrap()],
+            running: 0,
+            lease: Duration::from_secs(1),
+            worker_now: stage.clock.now(),
+        };
+        store.heartbeat(beat).await.unwrap();
+        let claimed = store.claim(&"notifications".parse().unwrap(), holder, 1, Duration::ZERO).await.unwrap();
+        if claimed.is_empty() {
+            break;
+        }
+        stage.clock.advance(Duration::from_secs(10));
+        store.rescue(100).await.unwrap();
+    }
+    assert_eq!(stage.jobs().await[0].state, JobState::Dead);
+}
+
+#[tokio::test]
+async fn a_delivery_whose_job_has_crashed_for_good_gets_an_outcome() {
+    for attempts in [0, 1] {
+        let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500)]).await);
+        let (_, job) = stage.one_delivery(&receiver.url()).await;
+        if attempts == 1 {
+            stage.deliver(&job, turn(1)).await.unwrap_err();
+        }
+        crash_until_dead(&stage).await;
+        stage.clock.advance(Duration::from_secs(60));
+        assert_eq!(mend(&stage.state, &stage.queue).await.unwrap(), Mended::default(), "touched a moment ago");
+        stage.clock.advance(Duration::from_secs(120));
+        mend(&stage.state, &stage.queue).await.unwrap();
+        let delivery = stage.delivery(&job).await;
+        let expected = if attempts == 0 { DeliveryState::Cancelled } else { DeliveryState::Exhausted };
+        assert_eq!((delivery.state, delivery.next_at), (expected, None));
+        assert!(delivery.last_error.unwrap().contains("crashed"));
+        assert_eq!(mend(&stage.state, &stage.queue).await.unwrap(), Mended::default());
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_whose_job_was_cancelled_or_lost_is_ended_or_brought_again() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500), status(200)]).await);
+    let (created, cancelled) = stage.one_delivery(&receiver.url()).await;
+    let lost = stage.another(&created.endpoint.id).await;
+    let alive = stage.another(&created.endpoint.id).await;
+    let store = stage.queue.store();
+    for job in stage.jobs().await {
+        let about = |d: &Deliver| job.payload.get().contains(&d.message);
+        if about(&cancelled) {
+            store.cancel(job.id, "by hand").await.unwrap();
+        } else if about(&lost) {
+            store.cancel(job.id, "to lose it").await.unwrap();
+            store.delete(job.id).await.unwrap();
+        }
+    }
+    stage.clock.advance(Duration::from_secs(121));
+    let expected = Mended { cancelled: 1, enqueued: 1, ..Mended::default() };
+    assert_eq!(mend(&stage.state, &stage.queue).await.unwrap(), expected);
+    assert_eq!(stage.delivery(&cancelled).await.state, DeliveryState::Cancelled);
+    assert_eq!(stage.delivery(&lost).await.state, DeliveryState::Pending);
+    assert_eq!(stage.delivery(&alive).await.state, DeliveryState::Pending);
+    let ready = stage.jobs().await.into_iter().filter(|job| job.state == JobState::Ready).count();
+    assert_eq!(ready, 2);
+    // Its new job's word counts, failure or not.
+    stage.deliver(&lost, turn(1)).await.unwrap_err();
+    assert_eq!(stage.delivery(&lost).await.state, DeliveryState::Failed);
+}
