@@ -258,6 +258,11 @@ async fn close(
     if let Some(reason) = &closed.disabled {
         tracing::warn!(endpoint = job.endpoint, reason, "the endpoint is disabled; what waits for it is kept");
     }
+    if closed.noticed
+        && let Err(error) = super::tell(state, queue).await
+    {
+        tracing::warn!(%error, "what happened to an endpoint is told later");
+    }
     report(job, &posted, turn, closed.moved);
     decide(&posted.answer, next, wait)
 }

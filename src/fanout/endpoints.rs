@@ -3,6 +3,8 @@
 //! A secret is handed out where it is made ([`create`], [`rotate_secret`]) and never again. During a rotation the old
 //! secrets sign beside the new one until they run out; exactly one of an endpoint's secrets has no end.
 
+use super::notices::{Notice, note};
+use super::operational::ENDPOINT_DISABLED;
 use super::{FanoutState, Page, PageRequest, Scheme, Secret};
 use crate::data::{Database, Tx};
 use crate::{on_pool, on_tx};
@@ -280,7 +282,9 @@ async fn switch(
     reason: Option<&str>,
     pause_reason: Option<&str>,
 ) -> Result<Endpoint, EndpointError> {
-    let row: Option<Row> = on_pool!(state.db.write(), pool => {
+    let now = state.clock.now();
+    let mut tx = state.db.begin().await?;
+    let row: Option<Row> = on_tx!(&mut tx, conn => {
         sqlx::query_as(concat!(
             "update endpoints
              set state = $2, reason = $3, updated_at = $4, pause_reason = $5,
@@ -291,12 +295,18 @@ async fn switch(
         .bind(id)
         .bind(to)
         .bind(reason)
-        .bind(state.clock.now().as_ms())
+        .bind(now.as_ms())
         .bind(pause_reason)
-        .fetch_optional(pool)
+        .fetch_optional(conn)
         .await?
     });
-    found(row, id)
+    let changed = found(row, id)?;
+    if changed.state == EndpointState::Disabled {
+        let event_type = ENDPOINT_DISABLED;
+        note(&mut tx, Notice { event_type, endpoint: id, delivery: None, reason, at: now }).await?;
+    }
+    tx.commit().await?;
+    Ok(changed)
 }
 
 fn found(row: Option<Row>, id: &str) -> Result<Endpoint, EndpointError> {

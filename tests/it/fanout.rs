@@ -9,6 +9,7 @@ mod guarding;
 mod hostile;
 mod limiting;
 mod logging;
+mod noticing;
 mod ordering;
 mod pruning;
 mod receiver;

@@ -65,3 +65,12 @@ create index recoveries_running on recoveries (endpoint_id) where state = 'runni
 alter table deliveries add column recovery_id text;
 -- The number of its job, when that is not its own: a job's number is used once. Written as `dlv_…` too.
 alter table deliveries add column job_id text check (substr(job_id, 1, 4) = 'dlv_');
+
+-- What is to be told of endpoints: written with what happened, and taken away when its event has its job.
+create table endpoint_notices (
+    seq          integer primary key autoincrement,
+    tenant       text not null,
+    event_type   text not null,
+    payload      text not null check (json_valid(payload)),
+    created_at   integer not null
+) strict;

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, EndpointState, NewEndpoint, Rotation, Texts};
 use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
 use crate::fanout::recovery::{self, NewRecovery, What};
-use crate::fanout::{Event, PageRequest, Secret, event_types};
+use crate::fanout::{self, Event, PageRequest, Secret, event_types};
 use crate::job::JobId;
 use crate::queue::EnqueueError;
 
@@ -158,7 +158,14 @@ impl Desk {
             Ok(match switch {
                 Some(Switch::On) => self.enable(&found).await?,
                 Some(Switch::Wait) => endpoints::pause(&self.fanout, id, &reason).await?,
-                Some(Switch::Off) => endpoints::disable(&self.fanout, id, &reason).await?,
+                Some(Switch::Off) => {
+                    let disabled = endpoints::disable(&self.fanout, id, &reason).await?;
+                    // What can't be told now, the next round of mending tells.
+                    if let Err(error) = fanout::tell(&self.fanout, &self.queue).await {
+                        tracing::warn!(%error, "that an endpoint is disabled is told later");
+                    }
+                    disabled
+                }
                 None => endpoints::update(&self.fanout, id, change).await?,
             })
         };

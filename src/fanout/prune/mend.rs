@@ -78,6 +78,8 @@ impl Walk {
 pub async fn mend(state: &FanoutState, queue: &Queue) -> anyhow::Result<Mended> {
     let now = state.clock.now();
     let mut done = Mended { interrupted: ledger::interrupt(&state.db, now, STEP).await?, ..Mended::default() };
+    // What a process that died had only written down.
+    super::super::tell(state, queue).await?;
     let before = now.before(UNTOUCHED);
     for (n, unsettled) in [DeliveryState::Pending, DeliveryState::Failed].into_iter().enumerate() {
         let found = ledger::unsettled(&state.db, unsettled, &state.walk.after(n), before, STEP).await?;

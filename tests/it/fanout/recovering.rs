@@ -140,6 +140,31 @@ async fn a_backlog_goes_out_when_its_endpoint_is_resumed() {
 }
 
 #[tokio::test]
+async fn mending_leaves_what_waits_for_a_paused_endpoint_alone() {
+    let stage = Stage::new().await;
+    let (created, job) = stage.one_delivery(URL).await;
+    endpoints::pause(&stage.state, &created.endpoint.id, "moving").await.unwrap();
+    stage.fan_out(&event("evt_2", "invoice.paid")).await.unwrap();
+    for one in stage.jobs().await {
+        stage.queue.store().cancel(one.id, "the endpoint is paused").await.unwrap();
+    }
+    stage.clock.advance(Duration::from_secs(600));
+    tidemill::fanout::mend(&stage.state, &stage.queue).await.unwrap();
+    assert_eq!(stage.delivery(&job).await.state, DeliveryState::Pending);
+    assert!(live_jobs(&stage).await.is_empty());
+
+    endpoints::enable(&stage.state, &created.endpoint.id).await.unwrap();
+    let run = begin(&stage, &created.endpoint.id, What::Backlog).await;
+    tidemill::fanout::mend(&stage.state, &stage.queue).await.unwrap();
+    assert_eq!(stage.delivery(&job).await.state, DeliveryState::Pending, "the recovery is about to see to it");
+    assert_eq!(work(&stage, &run.id).await.unwrap().sent_again, 2);
+    assert_eq!(live_jobs(&stage).await.len(), 2, "with new jobs, though the old ones are still kept");
+    stage.clock.advance(Duration::from_secs(600));
+    tidemill::fanout::mend(&stage.state, &stage.queue).await.unwrap();
+    assert_eq!(stage.deliveries(|d| d.state == DeliveryState::Pending).await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_cancelled_run_opens_nothing_more_and_one_of_a_disabled_endpoint_fails() {
     let stage = Stage::new().await;
     let endpoint = stage.endpoint(URL, &["*"]).await.endpoint.id;
