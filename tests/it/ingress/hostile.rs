@@ -24,6 +24,8 @@ const TEMPLATES: [&str; 6] = [
     "{{body}}\n\nx",
 ];
 
+type Property = fn(&[u8]) -> bool;
+
 fn cases() -> u32 {
     #[expect(clippy::disallowed_methods, reason = "how long the suite runs is not configuration")]
     let asked = std::env::var("HOSTILE_CASES");
@@ -31,7 +33,7 @@ fn cases() -> u32 {
 }
 
 /// Runs a property over arbitrary bytes and over spoiled seeds; says how often it came through to the end.
-fn run(seeds: Vec<Vec<u8>>, property: fn(&[u8]) -> bool) -> u32 {
+fn run(seeds: Vec<Vec<u8>>, property: Property) -> u32 {
     let edits = prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<u8>()), 0..4);
     let spoiled = (prop::sample::select(seeds), edits).prop_map(|(mut bytes, edits)| {
         for (at, how, byte) in edits {
@@ -88,4 +90,16 @@ fn no_token_gets_past_the_reader() {
 fn what_a_template_says_is_what_is_signed() {
     let seeds = TEMPLATES.iter().map(|seed| seed.as_bytes().to_vec()).collect();
     assert!(run(seeds, template_engine) > 0, "no template was allowed");
+}
+
+#[test]
+fn what_the_fuzzers_have_found_holds_here_too() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let properties: [Property; 3] = [header_grammars, jwt_reader, template_engine];
+    for (name, property) in ["header_grammars", "jwt_reader", "template_engine"].into_iter().zip(properties) {
+        let inputs: Vec<_> = std::fs::read_dir(corpus.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(inputs.len() > 100, "{name} has {} inputs", inputs.len());
+        let through = inputs.iter().filter(|path| property(&std::fs::read(path).unwrap())).count();
+        assert!(through > 0, "{name}: no input came through to the end");
+    }
 }
