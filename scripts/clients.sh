@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Signs with the senders' own libraries (npm; PyPI where Python is present) and posts to a running Tidemill.
+# Signs with the senders' own libraries (npm; PyPI where Python is present) and posts to a running Tidemill, then lets the
+# receivers' own libraries verify what it sends.
 # Usage: scripts/clients.sh [--optional]   With --optional, a machine without Node or without the packages is no failure.
 # TIDEMILL_BIN names a binary that is built already.
 set -euo pipefail
@@ -32,3 +33,4 @@ if [ -z "$binary" ]; then
     binary=${CARGO_TARGET_DIR:-target}/debug/tidemill
 fi
 node "$clients/run.mjs" "$binary" ${python:+"$python"}
+node "$clients/out.mjs" "$binary" ${python:+"$python"}

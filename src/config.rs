@@ -26,7 +26,7 @@ use self::schedules::SchedulesConfig;
 use crate::store::{Durability, Location, StoreRules};
 
 /// Variables with our prefix that are no configuration keys: the file's path and secrets.
-const NOT_KEYS: [&str; 4] = ["config", "data_key", "data_key_previous", "api_key"];
+const NOT_KEYS: [&str; 5] = ["config", "data_key", "data_key_file", "data_key_previous", "api_key"];
 
 /// What is wrong with the configuration. The message names the key, and where it came from.
 #[derive(Debug, thiserror::Error)]

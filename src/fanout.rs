@@ -16,6 +16,7 @@ use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::fanout::{FanoutConfig, InvalidFanoutConfig};
 use crate::data::Database;
 use crate::outbound::TlsError;
+use crate::sealing::{SealError, Sealer};
 use crate::worker::{Registry, RegistryError};
 
 mod address;
@@ -23,14 +24,22 @@ mod declare;
 mod deliver;
 pub mod endpoints;
 mod event;
+pub mod event_types;
 mod fan_out;
+mod filter;
 mod guard;
 pub mod history;
 mod ledger;
+mod notices;
+mod number;
+pub mod operational;
 mod page;
 mod pattern;
 mod post;
 mod prune;
+pub mod recovery;
+mod reseal;
+mod schema;
 mod signature;
 
 pub use address::is_public;
@@ -38,11 +47,16 @@ pub use declare::{DeclareError, check_declared, declare};
 pub use deliver::{Deliver, Ordering, Rate, Sending, SendingError, Turn, deliver, sending, set_sending};
 pub use event::{Event, InvalidEvent};
 pub use fan_out::fan_out;
+pub use filter::{Filter, InvalidFilter};
 pub use guard::{Guard, Resolver, SystemResolver, UrlRefused};
+pub use notices::tell;
 pub use page::{InvalidCursor, Page, PageRequest};
 pub use pattern::{InvalidPattern, Pattern};
 pub use prune::{Mend, Mended, mend, prune};
-pub use signature::{InvalidSecret, Secret, sign};
+pub use recovery::Recover;
+pub use reseal::{Reseal, check_keys, is_sealed, reseal};
+pub use schema::Misfit;
+pub use signature::{InvalidScheme, InvalidSecret, Scheme, Secret, sign};
 
 /// What fan-out shares: the database, the guarded client, the rules, and what this process knows of endpoints.
 #[derive(Debug)]
@@ -53,6 +67,7 @@ pub struct FanoutState {
     gate: Arc<deliver::Gate>,
     walk: prune::Walk,
     config: FanoutConfig,
+    sealer: Option<Sealer>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -69,12 +84,19 @@ pub enum FanoutError {
 }
 
 impl FanoutState {
-    /// Sets it up; touches neither network nor tables.
+    /// Sets it up; touches neither network nor tables. `sealer` keeps the secrets of endpoints;
+    /// without one, whatever needs a secret is refused.
     ///
     /// # Errors
     /// When the configuration is out of range, or the certificate store can't be read.
-    pub fn new(db: Database, config: FanoutConfig, clock: Clock, entropy: Entropy) -> Result<Self, FanoutError> {
-        Self::over(db, config, clock, entropy, Arc::new(SystemResolver))
+    pub fn new(
+        db: Database,
+        config: FanoutConfig,
+        sealer: impl Into<Option<Sealer>>,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Result<Self, FanoutError> {
+        Self::over(db, config, sealer, clock, entropy, Arc::new(SystemResolver))
     }
 
     /// The same over a resolver of one's own; it is asked at registration and at each connect.
@@ -84,6 +106,7 @@ impl FanoutState {
     pub fn over(
         db: Database,
         config: FanoutConfig,
+        sealer: impl Into<Option<Sealer>>,
         clock: Clock,
         entropy: Entropy,
         resolver: Arc<dyn Resolver>,
@@ -91,7 +114,8 @@ impl FanoutState {
         config.check()?;
         let guard = Arc::new(Guard::over(&config, resolver));
         let courier = post::Courier::new(Arc::clone(&guard), config.timeout(), config.ca_file.as_deref())?;
-        Ok(Self { db, courier, guard, gate: Arc::default(), walk: prune::Walk::default(), config, clock, entropy })
+        let (gate, walk, sealer) = (Arc::default(), prune::Walk::default(), sealer.into());
+        Ok(Self { db, courier, guard, gate, walk, config, sealer, clock, entropy })
     }
 
     /// The database behind it.
@@ -104,18 +128,23 @@ impl FanoutState {
         &self.config
     }
 
+    fn sealer(&self) -> Result<&Sealer, SealError> {
+        self.sealer.as_ref().ok_or(SealError::NoKey)
+    }
+
     /// A new id that sorts after older ones.
     fn new_id(&self, prefix: &str, now: Timestamp) -> String {
         format!("{prefix}{}", self.entropy.uuid_at(now).simple())
     }
 }
 
-/// Adds the handlers of `webhook.fanout`, `webhook.deliver` and `webhook.mend`.
+/// Adds the handlers of `webhook.fanout`, `webhook.deliver`, `webhook.recover` and `webhook.mend`.
 ///
 /// # Errors
 /// When one of them is registered already.
 pub fn register(registry: &mut Registry, state: Arc<FanoutState>) -> Result<(), RegistryError> {
     registry.register::<Event>(Arc::clone(&state))?;
+    registry.register::<Recover>(Arc::clone(&state))?;
     registry.register::<Mend>(Arc::clone(&state))?;
     registry.register::<Deliver>(state)
 }

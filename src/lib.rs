@@ -29,7 +29,7 @@
 //! worker · upkeep                          motion: claim, run, settle; rescue, promote, prune
 //! queue                                    the one road in
 //! store                                    the contract, and below it the only SQL of the queue
-//! job · config · clock · data · metrics · telemetry · outbound · problem · listener      leaves
+//! job · config · clock · data · metrics · sealing · telemetry · outbound · problem · listener      leaves
 //! ```
 #![warn(missing_docs)]
 
@@ -46,6 +46,7 @@ pub mod outbound;
 pub mod problem;
 pub mod queue;
 pub mod schedule;
+pub mod sealing;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;

@@ -4,12 +4,12 @@ use anyhow::Context as _;
 use tidemill::clock::{Clock, Entropy};
 use tidemill::data::Database;
 use tidemill::job::JobError;
+use tidemill::sealing::Sealer;
 
 use crate::clients::gpu_market::GpuMarket;
 use crate::clients::plaid::Plaid;
 use crate::clients::stripe::Stripe;
 use crate::config::IntegrationsConfig;
-use crate::secrets::Sealer;
 
 /// Every handler's state.
 #[derive(Clone, Debug)]

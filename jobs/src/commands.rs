@@ -8,6 +8,7 @@ mod migrate;
 mod queues;
 mod sandbox;
 mod schedules;
+mod secrets;
 mod serve;
 mod webhooks;
 
@@ -19,5 +20,6 @@ pub use migrate::Migrate;
 pub use queues::Queues;
 pub use sandbox::Sandbox;
 pub use schedules::Schedules;
+pub use secrets::Secrets;
 pub use serve::Serve;
 pub use webhooks::Webhooks;

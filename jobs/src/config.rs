@@ -4,9 +4,8 @@
 //! them, or a value that is none, is an error that names the variable. Secrets never show in `Debug`.
 
 use secrecy::SecretString;
+use tidemill::sealing::Sealer;
 use url::Url;
-
-use crate::secrets::Sealer;
 
 /// Where 500.farm's exporter is served.
 pub const GPU_MARKET_DEFAULT: &str = "https://500.farm/vastai-exporter";
@@ -110,7 +109,7 @@ fn sealer(get: &Get<'_>) -> Result<Sealer, ConfigError> {
     let current: SecretString = get("TIDEMILL_DATA_KEY")
         .ok_or_else(|| missing("TIDEMILL_DATA_KEY", "Plaid is configured and its access tokens are kept sealed"))?
         .into();
-    let bad = |variable| move |e: crate::secrets::SealError| ConfigError { variable, problem: e.to_string() };
+    let bad = |variable| move |e: tidemill::sealing::SealError| ConfigError { variable, problem: e.to_string() };
     Sealer::new(&current, &[]).map_err(bad("TIDEMILL_DATA_KEY"))?;
     let previous = get("TIDEMILL_DATA_KEY_PREVIOUS").unwrap_or_default();
     let previous: Vec<SecretString> =

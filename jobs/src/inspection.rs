@@ -16,13 +16,14 @@ use crate::config::IntegrationsConfig;
 use crate::wiring::{Wiring, open_database, open_store};
 
 /// Variables that hold secrets or switch integrations on; shown as set or not set.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
     "BUFFR_WEBHOOK_SECRET",
     "PLAID_CLIENT_ID",
     "PLAID_SECRET",
     "TIDEMILL_DATA_KEY",
+    "TIDEMILL_DATA_KEY_FILE",
     "TIDEMILL_DATA_KEY_PREVIOUS",
     "PLAID_ENV",
 ];
@@ -82,6 +83,7 @@ pub fn connections<'a>(config: &'a Config, lookup: &'a (dyn Fn(&str) -> Option<S
     let declared = async move {
         let _turn = declareds_turn.lock().await;
         let wiring = Wiring::open(config, lookup, Clock::system(), Entropy::system()).await?;
+        fanout::check_keys(&wiring.fanout).await?;
         let endpoints = fanout::check_declared(&wiring.fanout, lookup)?;
         let schedules = wiring.scheduler.declared();
         wiring.close().await;

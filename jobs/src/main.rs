@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, variable};
 use tidemill_jobs::cli::{Failure, conclude};
-use tidemill_jobs::commands::{Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Serve, Webhooks};
+use tidemill_jobs::commands::{
+    Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Secrets, Serve, Webhooks,
+};
 use tidemill_jobs::wiring::{Wiring, open_database};
 use tidemill_jobs::{inspection, serve};
 
@@ -46,6 +48,7 @@ enum AtDesk {
     Schedules(Schedules),
     Webhooks(Webhooks),
     Keys(Keys),
+    Secrets(Secrets),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +95,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 AtDesk::Schedules(schedules) => schedules.run(&desk, now, &mut out).await,
                 AtDesk::Webhooks(webhooks) => webhooks.run(&desk, now, &mut out).await,
                 AtDesk::Keys(keys) => keys.run(&desk, now, &mut out).await,
+                AtDesk::Secrets(secrets) => secrets.run(&desk, &config.data_dir, &variable, now, &mut out).await,
             }
         }
     }

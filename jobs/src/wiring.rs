@@ -9,7 +9,7 @@ use tidemill::admin::{Desk, DeskParts};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::config::Config;
 use tidemill::data::Database;
-use tidemill::fanout::{self, FanoutState};
+use tidemill::fanout::{self, FanoutState, Reseal};
 use tidemill::queue::Queue;
 use tidemill::schedule::{self, Scheduler};
 use tidemill::store::{self, Location, Store};
@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::config::IntegrationsConfig;
 use crate::inbox::RecordedWebhooks;
 use crate::store as tables;
-use crate::{handlers, schedules};
+use crate::{data_key, handlers, schedules};
 
 /// Everything that is opened once. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,7 +63,11 @@ impl Wiring {
         db.check_schema(Some(tables::migrations())).await?;
         let names = config.queues.0.keys().cloned().collect();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
-        let fanout = Arc::new(FanoutState::new(db.clone(), config.fanout.clone(), clock.clone(), entropy.clone())?);
+        // Nothing is sealed: a key that is made now can't be the wrong one.
+        let may_make = !fanout::is_sealed(&db).await?;
+        let sealer = data_key::sealer(&config.data_dir, &|name| lookup(name), may_make, &entropy)?;
+        let fanout = FanoutState::new(db.clone(), config.fanout.clone(), sealer, clock.clone(), entropy.clone())?;
+        let fanout = Arc::new(fanout);
         let app = Arc::new(App::build(&integrations, db.clone(), clock.clone(), entropy.clone())?);
         let mut registry = Registry::new();
         handlers::register(&mut registry, &app)?;
@@ -83,8 +87,15 @@ impl Wiring {
         config: &Config,
         lookup: &(dyn Fn(&str) -> Option<String> + Sync),
     ) -> anyhow::Result<()> {
+        // A service that can't sign shall not start as if it could.
+        fanout::check_keys(&self.fanout).await.context("the secrets of endpoints can't be opened")?;
+        let sealed = fanout::reseal(&self.fanout, Reseal::Plain).await?;
+        if sealed > 0 {
+            tracing::info!(sealed, "sealed the secrets of endpoints that lay in plain text");
+        }
         self.store.declare_queues(config.queues.settings()).await?;
-        Ok(fanout::declare(&self.fanout, lookup).await?)
+        fanout::declare(&self.fanout, lookup).await?;
+        Ok(fanout::recovery::go_on(&self.fanout, &self.queue).await?)
     }
 
     /// The operators' desk over these parts.

@@ -3,12 +3,15 @@
 //! Each function wants a [`May`] as proof of the role it needs. Each change goes through one function that
 //! writes the audit log around it. The store is private to this module: there is no way around either.
 
+mod event_types;
 mod inbox;
 mod jobs;
 mod keys;
 mod once;
 mod queues;
+mod recoveries;
 mod schedules;
+mod secrets;
 mod webhooks;
 mod workers;
 

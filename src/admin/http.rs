@@ -5,14 +5,17 @@
 
 mod audit;
 mod body;
+mod event_types;
 mod inbox;
 mod jobs;
 mod keys;
 mod once;
 mod probes;
 mod queues;
+mod recoveries;
 pub(super) mod routes;
 mod schedules;
+mod secrets;
 mod webhooks;
 mod workers;
 

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::{KeyError, OrderError};
 use crate::fanout::endpoints::EndpointError;
+use crate::fanout::event_types::EventTypeError;
 use crate::fanout::history::HistoryError;
+use crate::fanout::recovery::RecoveryError;
 use crate::problem::Problem;
 use crate::queue::EnqueueError;
 use crate::schedule::ScheduleError;
@@ -45,6 +47,12 @@ pub enum Refusal {
     /// The endpoint can't be made, found or changed.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The event or its type is not one that may be published or declared.
+    #[error(transparent)]
+    EventType(#[from] EventTypeError),
+    /// Nothing is sent again.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// Messages, deliveries or attempts can't be listed.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -102,6 +110,8 @@ impl Refusal {
             Self::NotFired { .. } => Sort::Conflict,
             Self::Schedule(error) => sort_of_schedule(error),
             Self::Endpoint(error) => sort_of_endpoint(error),
+            Self::Recovery(error) => sort_of_recovery(error),
+            Self::EventType(error) => sort_of_event_type(error),
             Self::History(HistoryError::Cursor(_)) => Sort::Invalid,
             Self::History(HistoryError::Data(_)) => Sort::Unavailable,
             Self::History(HistoryError::Corrupt { .. }) => Sort::Broken,
@@ -125,12 +135,35 @@ fn sort_of_endpoint(error: &EndpointError) -> Sort {
         EndpointError::Invalid { .. }
         | EndpointError::Url(_)
         | EndpointError::Pattern(_)
+        | EndpointError::Filter(_)
         | EndpointError::Secret(_)
         | EndpointError::Cursor(_) => Sort::Invalid,
         EndpointError::NoSuchEndpoint(_) => Sort::NotFound,
         EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Sort::Conflict,
         EndpointError::Data(_) => Sort::Unavailable,
-        EndpointError::Corrupt { .. } => Sort::Broken,
+        EndpointError::Corrupt { .. } | EndpointError::Sealed { .. } => Sort::Broken,
+    }
+}
+
+fn sort_of_event_type(error: &EventTypeError) -> Sort {
+    match error {
+        EventTypeError::NoSuchType(_) => Sort::NotFound,
+        EventTypeError::TooMany => Sort::Conflict,
+        EventTypeError::Data(_) => Sort::Unavailable,
+        EventTypeError::Corrupt { .. } => Sort::Broken,
+        _ => Sort::Invalid,
+    }
+}
+
+fn sort_of_recovery(error: &RecoveryError) -> Sort {
+    match error {
+        RecoveryError::Endpoint(error) => sort_of_endpoint(error),
+        RecoveryError::NotEnabled(..) | RecoveryError::Over(..) => Sort::Conflict,
+        RecoveryError::NoSuchRecovery(_) | RecoveryError::NoSuchDelivery(_) => Sort::NotFound,
+        RecoveryError::Since(_) | RecoveryError::Cursor(_) | RecoveryError::Test(_) => Sort::Invalid,
+        RecoveryError::Enqueue(EnqueueError::Store(error)) => sort_of_store(error),
+        RecoveryError::Enqueue(_) => Sort::Broken,
+        RecoveryError::Data(_) => Sort::Unavailable,
     }
 }
 
@@ -157,6 +190,8 @@ impl From<Refusal> for Problem {
             Refusal::NotFired { .. } => Self::conflict(refusal.to_string()),
             Refusal::Schedule(error) => error.into(),
             Refusal::Endpoint(error) => error.into(),
+            Refusal::EventType(error) => error.into(),
+            Refusal::Recovery(error) => error.into(),
             Refusal::History(error) => error.into(),
             Refusal::Data(error) => unanswered(&error),
             Refusal::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
@@ -213,12 +248,44 @@ impl From<EndpointError> for Problem {
             EndpointError::Invalid { field, value, allowed } => Self::invalid(*field, value.as_str(), *allowed),
             EndpointError::Url(refused) => blamed("url", refused),
             EndpointError::Pattern(invalid) => blamed("event_types", invalid),
+            EndpointError::Filter(invalid) => blamed("filter", invalid),
             EndpointError::Secret(invalid) => blamed("secret", invalid),
             EndpointError::Cursor(invalid) => blamed("cursor", invalid),
             EndpointError::NoSuchEndpoint(_) => Self::not_found(error.to_string()),
             EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Self::conflict(error.to_string()),
             EndpointError::Data(error) => unanswered(error),
-            EndpointError::Corrupt { .. } => Self::unexpected(&error),
+            EndpointError::Corrupt { .. } | EndpointError::Sealed { .. } => Self::unexpected(&error),
+        }
+    }
+}
+
+impl From<EventTypeError> for Problem {
+    fn from(error: EventTypeError) -> Self {
+        match &error {
+            EventTypeError::Invalid { field, value, allowed } => Self::invalid(*field, value.as_str(), *allowed),
+            EventTypeError::Schema(_) => blamed("schema", &error),
+            EventTypeError::Example(_) => blamed("example", &error),
+            EventTypeError::Payload { .. } => blamed("payload", &error),
+            EventTypeError::Reserved(_) => blamed("event_type", &error),
+            EventTypeError::NoSuchType(_) => Self::not_found(error.to_string()),
+            EventTypeError::TooMany => Self::conflict(error.to_string()),
+            EventTypeError::Data(error) => unanswered(error),
+            EventTypeError::Corrupt { .. } => Self::unexpected(&error),
+        }
+    }
+}
+
+impl From<RecoveryError> for Problem {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Endpoint(error) => error.into(),
+            RecoveryError::Enqueue(error) => error.into(),
+            RecoveryError::Data(error) => unanswered(&error),
+            RecoveryError::Cursor(invalid) => blamed("cursor", &invalid),
+            RecoveryError::Since(at) => Self::invalid("since", at.to_string(), "a time that has passed"),
+            RecoveryError::Test(_) => blamed("event_type", &error),
+            RecoveryError::NotEnabled(..) | RecoveryError::Over(..) => Self::conflict(error.to_string()),
+            RecoveryError::NoSuchRecovery(_) | RecoveryError::NoSuchDelivery(_) => Self::not_found(error.to_string()),
         }
     }
 }
@@ -238,7 +305,11 @@ fn blamed(field: &'static str, error: &impl std::fmt::Display) -> Problem {
     let allowed = match field {
         "url" => "an https URL that leads to a public address",
         "event_types" => "patterns of words joined by dots, like `invoice.paid`, `invoice.*` or `*`",
-        "secret" => "`whsec_` and 24 to 64 bytes in base64",
+        "filter" => "an expression like `amount_minor >= 10000 and currency == \"EUR\"`",
+        "schema" => "a JSON Schema of the keywords in docs/api.md",
+        "example" | "payload" => "what the schema of its type describes",
+        "event_type" => "a type that may be published, and for a test one that was declared with an example",
+        "secret" => "`whsec_` and 24 to 64 bytes in base64, or `whsk_` and an Ed25519 key pair in base64",
         _ => "the `next` of a page of this list, or nothing to start",
     };
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field has a value that is not allowed")

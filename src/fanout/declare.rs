@@ -5,7 +5,11 @@
 //! that a restart with the same configuration changes nothing. One that its receiver has answered 410 for stays
 //! disabled until a person enables it.
 
-use super::endpoints::{EndpointError, check_description, check_tenant, parse_patterns, replace_secret, to_json};
+use std::time::Duration;
+
+use super::endpoints::{
+    EndpointError, SecretRow, check_description, check_tenant, parse_patterns, replace_secret, secret_columns, to_json,
+};
 use super::{FanoutState, Pattern, Secret};
 use crate::clock::Timestamp;
 use crate::config::fanout::EndpointConfig;
@@ -142,16 +146,20 @@ async fn keep_secret(
     secret: &Secret,
     now: Timestamp,
 ) -> Result<(), EndpointError> {
-    let current: Option<String> = on_tx!(&mut *tx, conn => {
-        sqlx::query_scalar("select secret from endpoint_secrets where endpoint_id = $1 and expires_at is null")
-            .bind(endpoint)
-            .fetch_optional(conn)
-            .await?
+    let current: Option<SecretRow> = on_tx!(&mut *tx, conn => {
+        sqlx::query_as(concat!(
+            "select ", secret_columns!(), " from endpoint_secrets where endpoint_id = $1 and expires_at is null"
+        ))
+        .bind(endpoint)
+        .fetch_optional(conn)
+        .await?
     });
-    if current.as_deref() == Some(secret.reveal()) {
+    let current = current.map(|row| row.open(state)).transpose()?;
+    if current.is_some_and(|kept| kept.reveal() == secret.reveal()) {
         return Ok(());
     }
-    replace_secret(tx, state, endpoint, secret, now).await
+    let overlap = Duration::from_millis(state.config.rotation_overlap_ms);
+    replace_secret(tx, state, endpoint, secret, overlap, now).await
 }
 
 async fn disable_others(tx: &mut Tx, all: &[Declared], now: Timestamp) -> Result<(), sqlx::Error> {

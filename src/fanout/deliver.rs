@@ -8,15 +8,15 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::endpoints::Stamp;
 use super::history::DeliveryState;
 use super::ledger::{self, Closing, Due, Next, Opening, Said};
 use super::post::{Answer, ErrorClass, Outgoing, Posted};
-use super::signature::sign;
 use super::{FanoutState, endpoints};
 use crate::clock::Timestamp;
 use crate::job::{Done, Incarnation, JobError, JobKind, RetryPolicy};
@@ -118,6 +118,10 @@ pub async fn deliver(
     if due.state == DeliveryState::Succeeded.as_str() {
         return Ok(Done::with("it had been delivered before"));
     }
+    if let Some(reason) = &due.pause_reason {
+        // The delivery stays as it is; resuming the endpoint gives it a new job.
+        return Err(JobError::cancelled(format!("the endpoint is paused: {reason}")));
+    }
     let url = match wanted(&due) {
         Ok(url) => url,
         Err(why) => {
@@ -170,20 +174,14 @@ async fn outgoing(
     trace: Option<&str>,
 ) -> Result<Outgoing, JobError> {
     let now = state.clock.now();
-    let secrets = endpoints::live_secrets(&state.db, &job.endpoint, now).await?;
-    if secrets.is_empty() {
-        return Err(JobError::retry(anyhow!("endpoint {} has no signing secret", job.endpoint)));
-    }
+    let dress = endpoints::dress(state, &job.endpoint, due, now).await?;
     let timestamp_s = now.as_ms().div_euclid(1_000);
-    let signature = sign(&secrets, &job.message, timestamp_s, due.body.as_bytes());
-    let agent = HeaderValue::from_static(concat!("tidemill/", env!("CARGO_PKG_VERSION")));
-    let mut headers = HeaderMap::from_iter([
-        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (USER_AGENT, agent),
-        (HeaderName::from_static("webhook-timestamp"), HeaderValue::from(timestamp_s)),
-    ]);
-    headers.insert("webhook-id", HeaderValue::from_str(&job.message).map_err(JobError::dead)?);
-    headers.insert("webhook-signature", HeaderValue::from_str(&signature).map_err(JobError::dead)?);
+    let mut headers = dress.headers(Stamp {
+        message: &job.message,
+        event_type: &due.event_type,
+        timestamp_s,
+        body: due.body.as_bytes(),
+    });
     // Outside of the signature: it says what caused this, and nothing that a receiver could rely on. One that is no header's
     // value is left out.
     if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(trace).ok()) {
@@ -277,6 +275,11 @@ async fn close(
     wake(queue, closed.next_in_line).await;
     if let Some(reason) = &closed.disabled {
         tracing::warn!(endpoint = job.endpoint, reason, "the endpoint is disabled; what waits for it is kept");
+    }
+    if closed.noticed
+        && let Err(error) = super::tell(state, queue).await
+    {
+        tracing::warn!(%error, "what happened to an endpoint is told later");
     }
     report(job, &posted, turn, closed.moved);
     decide(&posted.answer, next, wait)

@@ -3,29 +3,38 @@
 //! A secret is handed out where it is made ([`create`], [`rotate_secret`]) and never again. During a rotation the old
 //! secrets sign beside the new one until they run out; exactly one of an endpoint's secrets has no end.
 
-use super::{FanoutState, Page, PageRequest, Secret};
+use super::notices::{Notice, note};
+use super::operational::ENDPOINT_DISABLED;
+use super::{FanoutState, Page, PageRequest, Scheme, Secret};
 use crate::data::{Database, Tx};
 use crate::{on_pool, on_tx};
 
+mod dress;
 mod error;
+mod matching;
 mod record;
 mod secrets;
+mod settings;
 
+pub(super) use dress::{Stamp, dress};
 pub use error::EndpointError;
 use error::{MAX_PER_TENANT, invalid};
 pub(super) use error::{check_description, check_tenant, parse_patterns};
+pub(super) use matching::{Wish, wanting, wish_of};
 use record::Row;
 pub(super) use record::to_json;
 pub use record::{Endpoint, EndpointState};
-pub use secrets::rotate_secret;
+pub use secrets::{Rotation, SecretOnFile, current_secret, rotate_secret, secrets};
+pub(super) use secrets::{SecretRow, live_secrets, replace_secret, seal, secret_columns};
 use secrets::{add_secret, own_or_new};
-pub(super) use secrets::{live_secrets, replace_secret};
+pub use settings::Texts;
+use settings::{check_headers, check_metadata, check_prefix, check_together, parse_filter};
 
 const MAX_REASON: usize = 200;
 
 macro_rules! columns {
     () => {
-        "id, tenant, url, description, event_types, state, reason, declared, created_at, updated_at"
+        "id, tenant, url, description, event_types, filter, headers, header_prefix, metadata, pause_reason, state, reason, declared, created_at, updated_at"
     };
 }
 
@@ -42,6 +51,16 @@ pub struct NewEndpoint {
     pub event_types: Vec<String>,
     /// A secret of one's own; without one it is made.
     pub secret: Option<String>,
+    /// The scheme of a secret that is made.
+    pub scheme: Scheme,
+    /// Only events whose payload fits; empty for all. See [`Filter`](super::Filter).
+    pub filter: String,
+    /// Sent with every POST.
+    pub headers: Texts,
+    /// Also send the signature's headers under this prefix.
+    pub header_prefix: Option<String>,
+    /// Notes of one's own.
+    pub metadata: Texts,
 }
 
 /// A new endpoint and, this once, its secret.
@@ -49,12 +68,12 @@ pub struct NewEndpoint {
 pub struct Created {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// To be shown once.
+    /// Its [`handed_out`](Secret::handed_out) is to be shown once.
     pub secret: Secret,
 }
 
 /// What shall change; `None` stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointChange {
     /// Another URL.
     pub url: Option<String>,
@@ -62,6 +81,14 @@ pub struct EndpointChange {
     pub description: Option<String>,
     /// Other patterns.
     pub event_types: Option<Vec<String>>,
+    /// Another filter; empty for none.
+    pub filter: Option<String>,
+    /// Other headers instead of all there were.
+    pub headers: Option<Texts>,
+    /// Another prefix; empty for none.
+    pub header_prefix: Option<String>,
+    /// Other notes instead of all there were.
+    pub metadata: Option<Texts>,
 }
 
 /// Registers an endpoint; its host is resolved and vetted.
@@ -72,7 +99,13 @@ pub async fn create(state: &FanoutState, new: NewEndpoint) -> Result<Created, En
     check_tenant(&new.tenant)?;
     check_description(&new.description)?;
     let patterns = parse_patterns(&new.event_types)?;
-    let secret = own_or_new(state, new.secret.as_deref())?;
+    let filter = parse_filter(&new.filter)?;
+    let prefix = new.header_prefix.as_deref().filter(|prefix| !prefix.is_empty());
+    prefix.map(check_prefix).transpose()?;
+    check_headers(&new.headers)?;
+    check_together(&new.headers, prefix)?;
+    check_metadata(&new.metadata)?;
+    let secret = own_or_new(state, new.secret.as_deref(), new.scheme)?;
     let url = state.guard.vet(&new.url).await?;
     let now = state.clock.now();
     let id = state.new_id("ep_", now);
@@ -83,8 +116,9 @@ pub async fn create(state: &FanoutState, new: NewEndpoint) -> Result<Created, En
     }
     let row: Row = on_tx!(&mut tx, conn => {
         sqlx::query_as(concat!(
-            "insert into endpoints (id, tenant, url, description, event_types, state, declared, created_at, updated_at)
-             values ($1, $2, $3, $4, $5, 'enabled', 0, $6, $6) returning ",
+            "insert into endpoints (id, tenant, url, description, event_types, state, declared, created_at, updated_at,
+               filter, headers, header_prefix, metadata)
+             values ($1, $2, $3, $4, $5, 'enabled', 0, $6, $6, $7, $8, $9, $10) returning ",
             columns!()
         ))
         .bind(&id)
@@ -93,6 +127,10 @@ pub async fn create(state: &FanoutState, new: NewEndpoint) -> Result<Created, En
         .bind(&new.description)
         .bind(to_json(&patterns))
         .bind(now.as_ms())
+        .bind(filter.map(|filter| filter.to_string()))
+        .bind(serde_json::json!(new.headers).to_string())
+        .bind(prefix)
+        .bind(serde_json::json!(new.metadata).to_string())
         .fetch_one(conn)
         .await?
     });
@@ -153,11 +191,19 @@ pub async fn update(state: &FanoutState, id: &str, change: EndpointChange) -> Re
         Some(url) => Some(state.guard.vet(url).await?),
         None => None,
     };
-    let row: Option<Row> = on_pool!(state.db.write(), pool => {
+    change.filter.as_deref().map(parse_filter).transpose()?;
+    change.header_prefix.as_deref().filter(|prefix| !prefix.is_empty()).map(check_prefix).transpose()?;
+    change.headers.as_ref().map(check_headers).transpose()?;
+    change.metadata.as_ref().map(check_metadata).transpose()?;
+    let texts = |texts: Option<Texts>| texts.map(|texts| serde_json::json!(texts).to_string());
+    let mut tx = state.db.begin().await?;
+    let row: Option<Row> = on_tx!(&mut tx, conn => {
         sqlx::query_as(concat!(
             "update endpoints
              set url = coalesce($2, url), description = coalesce($3, description),
-                 event_types = coalesce($4, event_types), updated_at = $5
+                 event_types = coalesce($4, event_types), updated_at = $5, filter = nullif(coalesce($6, filter), ''),
+                 headers = coalesce($7, headers), header_prefix = nullif(coalesce($8, header_prefix), ''),
+                 metadata = coalesce($9, metadata)
              where id = $1 returning ",
             columns!()
         ))
@@ -166,10 +212,18 @@ pub async fn update(state: &FanoutState, id: &str, change: EndpointChange) -> Re
         .bind(change.description)
         .bind(patterns.as_deref().map(to_json))
         .bind(state.clock.now().as_ms())
-        .fetch_optional(pool)
+        .bind(change.filter)
+        .bind(texts(change.headers))
+        .bind(change.header_prefix)
+        .bind(texts(change.metadata))
+        .fetch_optional(conn)
         .await?
     });
-    found(row, id)
+    let changed = found(row, id)?;
+    // Headers and prefix may have come with different calls.
+    check_together(&changed.headers, changed.header_prefix.as_deref())?;
+    tx.commit().await?;
+    Ok(changed)
 }
 
 /// Sends it nothing more. Deliveries under way are cancelled at their next attempt.
@@ -177,18 +231,26 @@ pub async fn update(state: &FanoutState, id: &str, change: EndpointChange) -> Re
 /// # Errors
 /// When there is no such endpoint or `reason` is empty or too long.
 pub async fn disable(state: &FanoutState, id: &str, reason: &str) -> Result<Endpoint, EndpointError> {
-    if reason.is_empty() || reason.len() > MAX_REASON {
-        return Err(invalid("reason", reason, "1 to 200 bytes"));
-    }
-    switch(state, id, "disabled", Some(reason)).await
+    check_reason(reason)?;
+    switch(state, id, "disabled", Some(reason), None).await
 }
 
-/// Sends it events again, from the next one on.
+/// Holds its deliveries back until it is enabled again: they are opened, and wait.
+///
+/// # Errors
+/// When there is no such endpoint or `reason` is empty or too long.
+pub async fn pause(state: &FanoutState, id: &str, reason: &str) -> Result<Endpoint, EndpointError> {
+    check_reason(reason)?;
+    switch(state, id, "enabled", None, Some(reason)).await
+}
+
+/// Sends it events again, from the next one on. What waited while it was paused needs a
+/// [recovery](super::recovery) of the backlog.
 ///
 /// # Errors
 /// When there is no such endpoint.
 pub async fn enable(state: &FanoutState, id: &str) -> Result<Endpoint, EndpointError> {
-    switch(state, id, "enabled", None).await
+    switch(state, id, "enabled", None, None).await
 }
 
 /// Forgets an endpoint and its secrets. What was delivered to it stays known.
@@ -202,6 +264,11 @@ pub async fn delete(db: &Database, id: &str) -> Result<(), EndpointError> {
     if rows == 1 { Ok(()) } else { Err(EndpointError::NoSuchEndpoint(id.to_owned())) }
 }
 
+fn check_reason(reason: &str) -> Result<(), EndpointError> {
+    let fits = (1..=MAX_REASON).contains(&reason.len()) && !reason.contains('\0');
+    if fits { Ok(()) } else { Err(invalid("reason", reason, "1 to 200 bytes without NUL")) }
+}
+
 async fn count_of_tenant(tx: &mut Tx, tenant: &str) -> Result<i64, sqlx::Error> {
     on_tx!(tx, conn => {
         sqlx::query_scalar("select count(*) from endpoints where tenant = $1").bind(tenant).fetch_one(conn).await
@@ -213,20 +280,33 @@ async fn switch(
     id: &str,
     to: &'static str,
     reason: Option<&str>,
+    pause_reason: Option<&str>,
 ) -> Result<Endpoint, EndpointError> {
-    let row: Option<Row> = on_pool!(state.db.write(), pool => {
+    let now = state.clock.now();
+    let mut tx = state.db.begin().await?;
+    let row: Option<Row> = on_tx!(&mut tx, conn => {
         sqlx::query_as(concat!(
-            "update endpoints set state = $2, reason = $3, updated_at = $4 where id = $1 returning ",
+            "update endpoints
+             set state = $2, reason = $3, updated_at = $4, pause_reason = $5,
+                 paused_at = case when $5 is null then null else coalesce(paused_at, $4) end
+             where id = $1 returning ",
             columns!()
         ))
         .bind(id)
         .bind(to)
         .bind(reason)
-        .bind(state.clock.now().as_ms())
-        .fetch_optional(pool)
+        .bind(now.as_ms())
+        .bind(pause_reason)
+        .fetch_optional(conn)
         .await?
     });
-    found(row, id)
+    let changed = found(row, id)?;
+    if changed.state == EndpointState::Disabled {
+        let event_type = ENDPOINT_DISABLED;
+        note(&mut tx, Notice { event_type, endpoint: id, delivery: None, reason, at: now }).await?;
+    }
+    tx.commit().await?;
+    Ok(changed)
 }
 
 fn found(row: Option<Row>, id: &str) -> Result<Endpoint, EndpointError> {

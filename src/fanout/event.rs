@@ -114,7 +114,7 @@ pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-fn is_event_type(text: &str) -> bool {
+pub(super) fn is_event_type(text: &str) -> bool {
     text.len() <= MAX_TYPE && text.split('.').all(is_word)
 }
 

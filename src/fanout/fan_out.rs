@@ -4,6 +4,7 @@
 //! that is through is marked, so that a later run changes nothing, not even for endpoints that came since.
 
 use super::deliver::Deliver;
+use super::event_types::{self, EventTypeError};
 use super::ledger::{BATCH, CloseMessage, OpenBatch};
 use super::{Event, FanoutState};
 use crate::clock::Timestamp;
@@ -57,6 +58,7 @@ pub async fn fan_out(
     dress: impl Fn(JobSpec) -> JobSpec,
 ) -> Result<Done, JobError> {
     event.check().map_err(JobError::dead)?;
+    event_types::check_event(&state.db, event).await.map_err(EventTypeError::into_job_error)?;
     let mut after = String::new();
     let mut deliveries = 0;
     loop {

@@ -19,7 +19,7 @@ mod open;
 pub(super) use line::ahead;
 pub(super) use lines::{Closing, Next, Opening, Said, cancel};
 pub(super) use mend::{Found, begin_anew, end, interrupt, unsettled};
-pub(super) use open::{BATCH, CloseMessage, OpenBatch};
+pub(super) use open::{BATCH, CloseMessage, OpenBatch, keep_message, open_delivery};
 
 /// A delivery as its handler needs it.
 #[derive(Debug)]
@@ -31,6 +31,12 @@ pub(super) struct Due {
     pub(super) url: Option<String>,
     /// Why it is disabled.
     pub(super) reason: Option<String>,
+    /// Why it is paused.
+    pub(super) pause_reason: Option<String>,
+    pub(super) event_type: String,
+    /// Static headers, as JSON.
+    pub(super) headers: Option<String>,
+    pub(super) header_prefix: Option<String>,
     /// It has not answered 2xx since; milliseconds.
     pub(super) failing_since: Option<i64>,
     pub(super) sending: Sending,
@@ -49,6 +55,10 @@ struct Row {
     body: String,
     url: Option<String>,
     reason: Option<String>,
+    pause_reason: Option<String>,
+    event_type: String,
+    headers: Option<String>,
+    header_prefix: Option<String>,
     failing_since: Option<i64>,
     #[sqlx(flatten)]
     sending: SendingRow,
@@ -58,7 +68,8 @@ struct Row {
 pub(super) async fn load(state: &FanoutState, job: &Deliver) -> anyhow::Result<Option<Due>> {
     let row: Option<Row> = on_pool!(state.db.read(), pool => {
         sqlx::query_as(
-            "select d.id, d.state, m.body, e.url, e.reason, t.failing_since,
+            "select d.id, d.state, m.body, m.event_type, e.url, e.reason, e.pause_reason, e.headers,
+                    e.header_prefix, t.failing_since,
                     s.ordering, s.max_concurrency, s.rate_limit, s.rate_window_ms, s.retry_delays_ms
              from deliveries d join messages m on m.id = d.message_id
                   left join endpoints e on e.id = d.endpoint_id
@@ -74,6 +85,17 @@ pub(super) async fn load(state: &FanoutState, job: &Deliver) -> anyhow::Result<O
     let Some(row) = row else { return Ok(None) };
     let sending = row.sending.read();
     let sending = sending.ok_or_else(|| anyhow::anyhow!("the delivery settings of {} are unreadable", job.endpoint))?;
-    let Row { id, state, body, url, reason, failing_since, .. } = row;
-    Ok(Some(Due { id, state, body, url, reason, failing_since, sending }))
+    Ok(Some(Due {
+        id: row.id,
+        state: row.state,
+        body: row.body,
+        url: row.url,
+        reason: row.reason,
+        pause_reason: row.pause_reason,
+        event_type: row.event_type,
+        headers: row.headers,
+        header_prefix: row.header_prefix,
+        failing_since: row.failing_since,
+        sending,
+    }))
 }

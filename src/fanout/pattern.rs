@@ -38,6 +38,13 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// True when its first word stands for any.
+    pub(super) fn begins_with_any(&self) -> bool {
+        self.0.starts_with('*')
+    }
+}
+
 impl FromStr for Pattern {
     type Err = InvalidPattern;
 

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod bad_input;
+mod event_types;
 mod inbox;
 mod jobs;
 mod keys;
@@ -34,6 +35,7 @@ use tidemill::fanout::FanoutState;
 use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
 use tidemill::queue::Queue;
 use tidemill::schedule::{Plan, Schedule, Scheduler};
+use tidemill::sealing::Sealer;
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{Counts, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
@@ -134,7 +136,8 @@ impl House {
         kinds.register::<Echo>(Arc::new(())).unwrap();
         kinds.register::<Loose>(Arc::new(())).unwrap();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
-        let fanout = FanoutState::new(db.clone(), to_loopback(), clock.clone(), entropy.clone()).unwrap();
+        let sealer = Sealer::new(&Sealer::new_key(&Entropy::seeded(9)), &[]).unwrap();
+        let fanout = FanoutState::new(db.clone(), to_loopback(), sealer, clock.clone(), entropy.clone()).unwrap();
         let fanout = Arc::new(fanout);
         tidemill::fanout::register(&mut kinds, Arc::clone(&fanout)).unwrap();
         let daily = Schedule::new("test.daily", Plan::cron("0 6 * * *", "UTC").unwrap(), |due| {

@@ -2,15 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
 
 mod delivering;
+mod dressing;
 mod fanning;
+mod filtering;
 mod guarding;
 mod hostile;
 mod limiting;
 mod logging;
+mod noticing;
 mod ordering;
 mod pruning;
 mod receiver;
+mod recovering;
 mod registering;
+mod sealing;
 mod stage;
 mod steering;
 mod tls;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the engine a module may use. Read from top to bottom: nobody uses what stands above.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     (
         "admin",
         &[
@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
         ],
     ),
     ("ingress", &["clock", "config", "job", "listener", "metrics", "outbound", "problem", "queue", "store"]),
-    ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "store", "worker"]),
+    ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "sealing", "store", "worker"]),
     ("schedule", &["clock", "config", "job", "metrics", "queue", "store"]),
     ("worker", &["clock", "job", "metrics", "queue", "store"]),
     ("upkeep", &["metrics", "store"]),
@@ -25,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("config", &["clock", "job", "store"]),
     ("store", &["clock", "job"]),
     ("job", &["clock"]),
+    ("sealing", &["clock"]),
     ("clock", &[]),
     ("data", &[]),
     ("metrics", &[]),

@@ -10,7 +10,7 @@ use tidemill::clock::Timestamp;
 use tidemill::data::{Database, Tx};
 use tidemill::{on_pool, on_tx};
 
-use crate::secrets::Sealed;
+use tidemill::sealing::Sealed;
 
 pub use rows::{AccountRow, BookingRow, accounts, bookings, save_accounts};
 
@@ -122,7 +122,7 @@ pub enum Change {
 /// When the token can't be sealed, the item belongs to another tenant, or the database did not take it.
 pub async fn add_item(
     db: &Database,
-    sealer: &crate::secrets::Sealer,
+    sealer: &tidemill::sealing::Sealer,
     entropy: &tidemill::clock::Entropy,
     item: &NewItem<'_>,
     now: Timestamp,

@@ -20,6 +20,7 @@ use tidemill::fanout::FanoutState;
 use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
 use tidemill::queue::Queue;
 use tidemill::schedule::{Plan, Schedule, Scheduler};
+use tidemill::sealing::Sealer;
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{Location, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
@@ -104,7 +105,9 @@ impl House {
         let daily = Schedule::new("test.daily", plan, |_| JobSpec::of(&Echo { text: "daily".into() })).unwrap();
         let scheduler = Scheduler::new(queue.clone(), vec![daily], clock.clone(), entropy.clone()).unwrap();
         scheduler.declare().await.unwrap();
-        let fanout = FanoutState::new(db.clone(), FanoutConfig::default(), clock.clone(), entropy.clone()).unwrap();
+        let sealer = Sealer::new(&Sealer::new_key(&entropy), &[]).unwrap();
+        let fanout =
+            FanoutState::new(db.clone(), FanoutConfig::default(), sealer, clock.clone(), entropy.clone()).unwrap();
         let desk = Desk::new(DeskParts {
             queue,
             kinds: Arc::new(kinds),

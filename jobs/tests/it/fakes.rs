@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tidemill::clock::{Clock, Entropy};
-use tidemill::fanout::{Secret, sign};
+use tidemill::fanout::{Scheme, Secret, sign};
 use tidemill_jobs::fakes::{Trouble, gpu_market, receiver, stripe};
 use tidemill_jobs::handlers::reconcile_stripe::reconcile;
 use tidemill_jobs::handlers::stripe_event::apply;
@@ -107,7 +107,8 @@ async fn the_mirror_of_a_long_story_agrees_with_the_account_though_its_events_co
 async fn the_receiver_takes_what_is_signed_and_new_and_refuses_the_rest() {
     let clock = Clock::manual(NOON);
     let fake = receiver::start(0, clock.clone()).await.unwrap();
-    let (secret, stranger) = (Secret::generate(&Entropy::seeded(1)), Secret::generate(&Entropy::seeded(2)));
+    let (secret, stranger) =
+        (Secret::generate(Scheme::V1, &Entropy::seeded(1)), Secret::generate(Scheme::V1, &Entropy::seeded(2)));
     fake.state.trust(secret.reveal());
     let http = tidemill::outbound::client(Duration::from_secs(10)).unwrap();
     let url = format!("{}/hooks", fake.url);

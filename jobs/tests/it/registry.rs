@@ -41,7 +41,8 @@ async fn with_everything_on_the_whole_table_is_scheduled() {
     let rig = Rig::new(noon(), outside).await;
     assert_eq!(schedules::schedules(&rig.app).unwrap().len(), schedules::TABLE.len());
     let app = Arc::new(rig.app);
-    let fanout = FanoutState::new(app.db.clone(), FanoutConfig::default(), app.clock.clone(), app.entropy.clone());
+    let fanout =
+        FanoutState::new(app.db.clone(), FanoutConfig::default(), None, app.clock.clone(), app.entropy.clone());
     let mut registry = handlers::registry(&app).unwrap();
     tidemill::fanout::register(&mut registry, Arc::new(fanout.unwrap())).unwrap();
     for line in schedules::TABLE {

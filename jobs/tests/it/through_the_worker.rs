@@ -12,6 +12,7 @@ use tidemill::fanout::{self, FanoutState, endpoints};
 use tidemill::ingress::{Ingress, Sources};
 use tidemill::job::{JobId, JobKind, JobRecord, JobSpec, JobState, QueueName};
 use tidemill::queue::Queue;
+use tidemill::sealing::Sealer;
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{ListQuery, QueueSettings, Retention, Store};
 use tidemill::upkeep::Upkeep;
@@ -61,7 +62,8 @@ impl Plant {
             allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
             ..FanoutConfig::default()
         };
-        let fanout = FanoutState::new(rig.app.db.clone(), config, Clock::system(), Entropy::seeded(2)).unwrap();
+        let sealer = Sealer::new(&Sealer::new_key(&Entropy::seeded(3)), &[]).unwrap();
+        let fanout = FanoutState::new(rig.app.db.clone(), config, sealer, Clock::system(), Entropy::seeded(2)).unwrap();
         let fanout = Arc::new(fanout);
         let mut registry = handlers::registry(&Arc::new(rig.app.clone())).unwrap();
         fanout::register(&mut registry, Arc::clone(&fanout)).unwrap();

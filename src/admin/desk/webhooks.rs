@@ -7,9 +7,10 @@ use super::{Desk, Ordered};
 use crate::admin::page::Paged;
 use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
 use crate::clock::Timestamp;
-use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, NewEndpoint};
+use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, EndpointState, NewEndpoint, Rotation, Texts};
 use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
-use crate::fanout::{Event, PageRequest, Secret};
+use crate::fanout::recovery::{self, NewRecovery, What};
+use crate::fanout::{self, Event, PageRequest, Secret, event_types};
 use crate::job::JobId;
 use crate::queue::EnqueueError;
 
@@ -26,10 +27,22 @@ pub struct EndpointPatch {
     /// Other patterns.
     #[serde(default)]
     pub event_types: Option<Vec<String>>,
-    /// `enabled` or `disabled`.
+    /// Another payload filter; empty for none.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// Other static headers instead of all there were.
+    #[serde(default)]
+    pub headers: Option<Texts>,
+    /// Another prefix of the signature's headers; empty for none.
+    #[serde(default)]
+    pub header_prefix: Option<String>,
+    /// Other notes instead of all there were.
+    #[serde(default)]
+    pub metadata: Option<Texts>,
+    /// `enabled`, `paused` or `disabled`.
     #[serde(default)]
     pub state: Option<String>,
-    /// Why it is disabled.
+    /// Why it is disabled or paused.
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -73,6 +86,7 @@ impl Desk {
         id: Option<JobId>,
     ) -> Result<Ordered, Refusal> {
         event.check().map_err(|e| invalid(e.field, e.value, e.allowed))?;
+        event_types::check_published(self.fanout.db(), &event).await?;
         let subject = format!("event:{}/{}", event.tenant, event.id);
         let spec = event.into_spec().map_err(EnqueueError::from)?.by(&by.actor().enqueuer());
         self.enqueue(by.actor(), "event.publish", subject, spec, id).await
@@ -122,28 +136,51 @@ impl Desk {
         id: &str,
         patch: EndpointPatch,
     ) -> Result<Endpoint, Refusal> {
-        let fields = patch.url.is_some() || patch.description.is_some() || patch.event_types.is_some();
-        let reason = patch.reason.clone().unwrap_or_default();
-        let state = match (patch.state.as_deref(), fields) {
-            (Some(state @ ("enabled" | "disabled")), false) => Some(state == "enabled"),
-            (Some(state), true) => return Err(invalid("state", state, "alone or with `reason`; change fields apart")),
-            (Some(state), false) => return Err(invalid("state", clipped(state), "enabled, disabled")),
-            (None, _) if patch.reason.is_some() => return Err(invalid("reason", reason, "only with `state`")),
+        let EndpointPatch { url, description, event_types, filter, headers, header_prefix, metadata, state, reason } =
+            patch;
+        let change = EndpointChange { url, description, event_types, filter, headers, header_prefix, metadata };
+        let (fields, says_why) = (change != EndpointChange::default(), reason.is_some());
+        let reason = reason.unwrap_or_default();
+        let switch = match (state.as_deref(), fields) {
+            (Some("enabled"), false) => Some(Switch::On),
+            (Some("paused"), false) => Some(Switch::Wait),
+            (Some("disabled"), false) => Some(Switch::Off),
+            (Some(state), true) => {
+                return Err(invalid("state", clipped(state), "alone or with `reason`; change fields apart"));
+            }
+            (Some(state), false) => return Err(invalid("state", clipped(state), "enabled, paused, disabled")),
+            (None, _) if says_why => return Err(invalid("reason", reason, "only with `state`")),
             (None, _) => None,
         };
-        let before = described(&endpoints::get(self.fanout.db(), id).await?);
+        let found = endpoints::get(self.fanout.db(), id).await?;
+        let before = described(&found);
         let act = async {
-            Ok(match state {
-                Some(true) => endpoints::enable(&self.fanout, id).await?,
-                Some(false) => endpoints::disable(&self.fanout, id, &reason).await?,
-                None => {
-                    let EndpointPatch { url, description, event_types, .. } = patch;
-                    endpoints::update(&self.fanout, id, EndpointChange { url, description, event_types }).await?
+            Ok(match switch {
+                Some(Switch::On) => self.enable(&found).await?,
+                Some(Switch::Wait) => endpoints::pause(&self.fanout, id, &reason).await?,
+                Some(Switch::Off) => {
+                    let disabled = endpoints::disable(&self.fanout, id, &reason).await?;
+                    // What can't be told now, the next round of mending tells.
+                    if let Err(error) = fanout::tell(&self.fanout, &self.queue).await {
+                        tracing::warn!(%error, "that an endpoint is disabled is told later");
+                    }
+                    disabled
                 }
+                None => endpoints::update(&self.fanout, id, change).await?,
             })
         };
         let subject = format!("endpoint:{}", clipped(id));
         self.change(by.actor(), "endpoint.change", subject, Some(before), described, act).await
+    }
+
+    /// After a pause, what waited gets its jobs.
+    async fn enable(&self, found: &Endpoint) -> Result<Endpoint, Refusal> {
+        let enabled = endpoints::enable(&self.fanout, &found.id).await?;
+        if found.state == EndpointState::Paused {
+            let backlog = NewRecovery { endpoint: found.id.clone(), what: What::Backlog, since: found.created_at };
+            recovery::start(&self.fanout, &self.queue, backlog).await?;
+        }
+        Ok(enabled)
     }
 
     /// Forgets an endpoint; what was delivered to it stays known.
@@ -165,9 +202,9 @@ impl Desk {
         &self,
         by: &May<impl AtLeast<Admin>>,
         id: &str,
-        own: Option<&str>,
+        rotation: Rotation,
     ) -> Result<Secret, Refusal> {
-        let act = async { Ok(endpoints::rotate_secret(&self.fanout, id, own).await?) };
+        let act = async { Ok(endpoints::rotate_secret(&self.fanout, id, rotation).await?) };
         let (subject, after) = (format!("endpoint:{}", clipped(id)), |_: &Secret| Value::from("rotated"));
         self.change(by.actor(), "endpoint.rotate", subject, None, after, act).await
     }
@@ -227,11 +264,21 @@ impl Desk {
     }
 }
 
-/// Whoever knows such a URL may often post to it: to viewers it ends with its host.
+/// Between what an endpoint may be switched.
+#[derive(Clone, Copy)]
+enum Switch {
+    On,
+    Wait,
+    Off,
+}
+
+/// Whoever knows such a URL may often post to it: to viewers it ends with its host. A static header may be a credential:
+/// they see the names.
 fn shown(mut endpoint: Endpoint, role: Role) -> Endpoint {
     if role < Role::Operator {
         let host_ends = url::Url::parse(&endpoint.url).map_or(0, |url| url[..url::Position::BeforePath].len());
         endpoint.url.truncate(host_ends);
+        endpoint.headers.values_mut().for_each(|value| "…".clone_into(value));
     }
     endpoint
 }
@@ -239,7 +286,9 @@ fn shown(mut endpoint: Endpoint, role: Role) -> Endpoint {
 fn described(endpoint: &Endpoint) -> Value {
     json!({
         "url": endpoint.url, "description": endpoint.description, "event_types": endpoint.event_types,
-        "state": endpoint.state, "reason": endpoint.reason,
+        "state": endpoint.state, "reason": endpoint.reason, "filter": endpoint.filter,
+        "headers": endpoint.headers.keys().collect::<Vec<_>>(), "header_prefix": endpoint.header_prefix,
+        "metadata": endpoint.metadata,
     })
 }
 
@@ -247,6 +296,6 @@ fn invalid(field: &'static str, value: impl Into<String>, allowed: &str) -> Refu
     Refusal::Invalid { field, value: value.into(), allowed: allowed.to_owned() }
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }

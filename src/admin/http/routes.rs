@@ -4,7 +4,9 @@ use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
-use super::{Operators, audit, inbox, jobs, keys, probes, queues, schedules, webhooks, workers};
+use super::{
+    Operators, audit, event_types, inbox, jobs, keys, probes, queues, recoveries, schedules, secrets, webhooks, workers,
+};
 use crate::admin::{May, Rank, Role};
 
 /// One route, for those who list them.
@@ -66,15 +68,28 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Get, "/api/v1/workers", "The live workers", workers::list),
         keyed(Post, "/api/v1/workers/{id}/drain", "Let a worker take no more jobs", workers::drain),
         keyed(Post, "/api/v1/events", "Publish an event", webhooks::publish),
+        keyed(Get, "/api/v1/event-types", "All declared event types", event_types::list),
+        keyed(Get, "/api/v1/event-types/{name}", "One declared event type", event_types::show),
+        keyed(Put, "/api/v1/event-types/{name}", "Declare an event type", event_types::declare),
+        keyed(Delete, "/api/v1/event-types/{name}", "Forget an event type", event_types::delete),
         keyed(Get, "/api/v1/endpoints", "Endpoints for webhooks out, newest first", webhooks::endpoints),
         keyed(Post, "/api/v1/endpoints", "Register an endpoint; its secret is shown once", webhooks::create),
         keyed(Get, "/api/v1/endpoints/{id}", "One endpoint", webhooks::endpoint),
         keyed(Patch, "/api/v1/endpoints/{id}", "Change, enable or disable an endpoint", webhooks::change),
         keyed(Delete, "/api/v1/endpoints/{id}", "Forget an endpoint", webhooks::delete),
-        keyed(Post, "/api/v1/endpoints/{id}/rotate", "Give it a new secret, shown once", webhooks::rotate),
+        keyed(Post, "/api/v1/endpoints/{id}/rotate", "Give it a new secret, shown once", secrets::rotate),
+        keyed(Get, "/api/v1/endpoints/{id}/secrets", "Its secrets, without their texts", secrets::list),
+        keyed(Post, "/api/v1/endpoints/{id}/reveal", "Show its current secret again", secrets::reveal),
         keyed(Get, "/api/v1/messages", "Published messages, newest first", webhooks::messages),
         keyed(Get, "/api/v1/deliveries", "Deliveries, newest first", webhooks::deliveries),
         keyed(Get, "/api/v1/deliveries/{id}/attempts", "The POSTs of one delivery", webhooks::attempts),
+        keyed(Post, "/api/v1/deliveries/{id}/resend", "Send one delivery again", recoveries::resend),
+        keyed(Post, "/api/v1/endpoints/{id}/test", "Send it a test event", recoveries::test),
+        keyed(Post, "/api/v1/endpoints/{id}/recover", "Send it again what failed or was missed", recoveries::recover),
+        keyed(Post, "/api/v1/endpoints/{id}/replay", "Send it everything again since a time", recoveries::replay),
+        keyed(Get, "/api/v1/recoveries", "What is being sent again, newest first", recoveries::list),
+        keyed(Get, "/api/v1/recoveries/{id}", "How far one of them is", recoveries::show),
+        keyed(Post, "/api/v1/recoveries/{id}/cancel", "End one; what was sent stays sent", recoveries::cancel),
         keyed(Get, "/api/v1/webhooks/events", "Webhooks that came in, newest first", inbox::list),
         keyed(Get, "/api/v1/webhooks/events/{source}/{id}", "One webhook that came in", inbox::show),
         keyed(Post, "/api/v1/webhooks/events/{source}/{id}/redeliver", "Process it again", inbox::redeliver),

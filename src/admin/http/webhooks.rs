@@ -10,12 +10,11 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::MaybeJson;
 use super::once::once;
 use crate::admin::{Admin, Desk, EndpointPatch, Limit, May, MessageOnDesk, Operator, Paged, Viewer};
-use crate::fanout::endpoints::{Endpoint, NewEndpoint};
+use crate::fanout::endpoints::{Endpoint, NewEndpoint, Texts};
 use crate::fanout::history::{Delivery, DeliveryAttempt, DeliveryFilter, InvalidDeliveryState};
-use crate::fanout::{Event, PageRequest};
+use crate::fanout::{Event, PageRequest, Scheme};
 use crate::problem::{self, Path, Problem, Query};
 
 type Named = (State<Arc<Desk>>, Path<String>);
@@ -44,13 +43,16 @@ pub(super) struct EndpointOrder {
     event_types: Vec<String>,
     #[serde(default)]
     secret: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Rotation {
     #[serde(default)]
-    secret: Option<String>,
+    signature: Scheme,
+    #[serde(default)]
+    filter: String,
+    #[serde(default)]
+    headers: Texts,
+    #[serde(default)]
+    header_prefix: Option<String>,
+    #[serde(default)]
+    metadata: Texts,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,12 +117,26 @@ pub(super) async fn create(
     may: May<Admin>,
     (State(desk), problem::Json(order)): (State<Arc<Desk>>, problem::Json<EndpointOrder>),
 ) -> Result<impl IntoResponse, Problem> {
-    let EndpointOrder { url, tenant, description, event_types, secret } = order;
-    let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
-    let new = NewEndpoint { tenant, url, description, event_types, secret };
-    let created = desk.create_endpoint(&may, new).await?;
-    let shown_once = json!({ "endpoint": created.endpoint, "secret": created.secret.reveal() });
+    let created = desk.create_endpoint(&may, order.into()).await?;
+    let shown_once = json!({ "endpoint": created.endpoint, "secret": created.secret.handed_out() });
     Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(shown_once)))
+}
+
+impl From<EndpointOrder> for NewEndpoint {
+    fn from(order: EndpointOrder) -> Self {
+        Self {
+            tenant: order.tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned()),
+            url: order.url,
+            description: order.description,
+            event_types: order.event_types,
+            secret: order.secret,
+            scheme: order.signature,
+            filter: order.filter,
+            headers: order.headers,
+            header_prefix: order.header_prefix,
+            metadata: order.metadata,
+        }
+    }
 }
 
 pub(super) async fn endpoint(may: May<Viewer>, (State(desk), Path(id)): Named) -> Result<Json<Endpoint>, Problem> {
@@ -137,14 +153,6 @@ pub(super) async fn change(
 pub(super) async fn delete(may: May<Admin>, (State(desk), Path(id)): Named) -> Result<StatusCode, Problem> {
     desk.delete_endpoint(&may, &id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn rotate(
-    may: May<Admin>,
-    (State(desk), Path(id), MaybeJson(rotation)): (State<Arc<Desk>>, Path<String>, MaybeJson<Rotation>),
-) -> Result<impl IntoResponse, Problem> {
-    let secret = desk.rotate_endpoint_secret(&may, &id, rotation.secret.as_deref()).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "secret": secret.reveal() }))))
 }
 
 pub(super) async fn messages(

@@ -1,7 +1,8 @@
 //! What may be wrong with an endpoint, and the limits that say so.
 
 use super::super::event::is_tenant;
-use super::super::{InvalidCursor, InvalidPattern, InvalidSecret, Pattern, UrlRefused};
+use super::super::{InvalidCursor, InvalidFilter, InvalidPattern, InvalidSecret, Pattern, UrlRefused};
+use crate::sealing::SealError;
 
 const MAX_PATTERNS: usize = 100;
 const MAX_DESCRIPTION: usize = 500;
@@ -29,6 +30,9 @@ pub enum EndpointError {
     /// A pattern that is none.
     #[error("event_types: {0}")]
     Pattern(#[from] InvalidPattern),
+    /// A filter that is none.
+    #[error("filter: {0}")]
+    Filter(#[from] InvalidFilter),
     /// A secret that is none.
     #[error("secret: {0}")]
     Secret(#[from] InvalidSecret),
@@ -44,6 +48,14 @@ pub enum EndpointError {
     /// Too many rotations within the overlap.
     #[error("endpoint `{0}` has {MAX_LIVE_SECRETS} live secrets, which is the limit; wait until the oldest runs out")]
     TooManySecrets(String),
+    /// A secret was not sealed or opened.
+    #[error("secret `{id}` can't be sealed or opened: {source}")]
+    Sealed {
+        /// Which one.
+        id: String,
+        /// Why.
+        source: SealError,
+    },
     /// The database did not take it.
     #[error("the database did not answer: {0}")]
     Data(#[from] sqlx::Error),

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use sqlx::FromRow;
 
-use super::super::Pattern;
+use super::super::{Filter, InvalidFilter, Pattern};
 use super::EndpointError;
+use super::settings::Texts;
 use crate::clock::Timestamp;
 
 /// Where events of a tenant go.
@@ -20,9 +21,17 @@ pub struct Endpoint {
     pub description: String,
     /// Which ones.
     pub event_types: Vec<Pattern>,
+    /// Which of those, by their payload.
+    pub filter: Option<Filter>,
+    /// Sent with every POST.
+    pub headers: Texts,
+    /// With `X-Acme`, `X-Acme-Signature` and its like are sent beside `webhook-signature`.
+    pub header_prefix: Option<String>,
+    /// The caller's own notes.
+    pub metadata: Texts,
     /// Gets events, or not.
     pub state: EndpointState,
-    /// Why it is disabled.
+    /// Why it is disabled or paused.
     pub reason: Option<String>,
     /// It stands in the configuration.
     pub declared: bool,
@@ -38,6 +47,8 @@ pub struct Endpoint {
 pub enum EndpointState {
     /// It does.
     Enabled,
+    /// Its deliveries wait until it is enabled again.
+    Paused,
     /// It does not; deliveries that were under way are cancelled.
     Disabled,
 }
@@ -53,6 +64,11 @@ pub(super) struct Row {
     url: String,
     description: String,
     event_types: String,
+    filter: Option<String>,
+    headers: String,
+    header_prefix: Option<String>,
+    metadata: String,
+    pause_reason: Option<String>,
     state: String,
     reason: Option<String>,
     declared: i64,
@@ -66,10 +82,15 @@ impl TryFrom<Row> for Endpoint {
     fn try_from(row: Row) -> Result<Self, EndpointError> {
         let corrupt = |detail: String| EndpointError::Corrupt { id: row.id.clone(), detail };
         let event_types = serde_json::from_str(&row.event_types).map_err(|e| corrupt(format!("event_types: {e}")))?;
-        let state = match row.state.as_str() {
-            "enabled" => EndpointState::Enabled,
-            "disabled" => EndpointState::Disabled,
-            other => return Err(corrupt(format!("state `{other}`"))),
+        let filter = row.filter.as_deref().map(str::parse).transpose();
+        let filter = filter.map_err(|e: InvalidFilter| corrupt(format!("filter: {e}")))?;
+        let headers = serde_json::from_str(&row.headers).map_err(|e| corrupt(format!("headers: {e}")))?;
+        let metadata = serde_json::from_str(&row.metadata).map_err(|e| corrupt(format!("metadata: {e}")))?;
+        let state = match (row.state.as_str(), &row.pause_reason) {
+            ("enabled", None) => EndpointState::Enabled,
+            ("enabled", Some(_)) => EndpointState::Paused,
+            ("disabled", _) => EndpointState::Disabled,
+            (other, _) => return Err(corrupt(format!("state `{other}`"))),
         };
         Ok(Self {
             id: row.id,
@@ -78,7 +99,11 @@ impl TryFrom<Row> for Endpoint {
             description: row.description,
             event_types,
             state,
-            reason: row.reason,
+            filter,
+            headers,
+            header_prefix: row.header_prefix,
+            metadata,
+            reason: row.reason.or(row.pause_reason),
             declared: row.declared != 0,
             created_at: Timestamp::from_ms(row.created_at),
             updated_at: Timestamp::from_ms(row.updated_at),

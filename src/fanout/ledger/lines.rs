@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::super::deliver::Turn;
 use super::super::history::DeliveryState;
+use super::super::notices::{FAILING_AT, Notice, note};
+use super::super::operational::{ENDPOINT_DISABLED, ENDPOINT_FAILING, ENDPOINT_RECOVERED, MESSAGE_EXHAUSTED};
 use super::super::post::{Answer, Posted};
 use super::super::{Deliver, FanoutState};
 use super::Due;
@@ -86,6 +88,8 @@ pub(in super::super) struct Closed {
     pub(in super::super) moved: bool,
     /// Why the endpoint is disabled now.
     pub(in super::super) disabled: Option<String>,
+    /// Something was written down to be told.
+    pub(in super::super) noticed: bool,
     /// The delivery that may go now.
     pub(in super::super) next_in_line: Option<String>,
 }
@@ -221,11 +225,15 @@ async fn close(tx: &mut Tx, it: &Closing) -> Result<Closed, sqlx::Error> {
     let moved = move_on(tx, it).await?;
     let mut closed = Closed { moved, ..Closed::default() };
     if it.next != Next::Unchanged {
-        let failed_for_long = trouble(tx, it).await?;
+        let (failed_for_long, turned) = trouble(tx, it).await?;
+        closed.noticed |= tell_of(tx, it, turned, None).await?;
+        let exhausted = (moved && it.next == Next::Exhausted).then_some(MESSAGE_EXHAUSTED);
+        closed.noticed |= tell_of(tx, it, exhausted, None).await?;
         let reason = it.disable.map(str::to_owned).or(failed_for_long);
         if let Some(reason) = reason
             && disable(tx, &it.endpoint, &reason, it.now).await?
         {
+            closed.noticed |= tell_of(tx, it, Some(ENDPOINT_DISABLED), Some(&reason)).await?;
             closed.disabled = Some(reason);
         }
     }
@@ -299,19 +307,35 @@ async fn move_on(tx: &mut Tx, it: &Closing) -> Result<bool, sqlx::Error> {
     Ok(rows == 1)
 }
 
-/// Keeps how long the endpoint has failed; says so when that is too long.
-async fn trouble(tx: &mut Tx, it: &Closing) -> Result<Option<String>, sqlx::Error> {
+/// Writes down what is to be told of the endpoint, if anything is.
+async fn tell_of(
+    tx: &mut Tx,
+    it: &Closing,
+    event_type: Option<&'static str>,
+    reason: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    let Some(event_type) = event_type else { return Ok(false) };
+    let (endpoint, delivery) = (it.endpoint.as_str(), Some(it.delivery.as_str()));
+    note(tx, Notice { event_type, endpoint, delivery, reason, at: it.now }).await
+}
+
+/// Keeps how long the endpoint has failed; says so when that is too long, and what it has turned into.
+async fn trouble(tx: &mut Tx, it: &Closing) -> Result<(Option<String>, Option<&'static str>), sqlx::Error> {
     let now = it.now.as_ms();
     if it.posted.succeeded() {
         if it.was_failing {
-            on_tx!(tx, conn => {
-                sqlx::query("delete from endpoint_trouble where endpoint_id = $1").bind(&it.endpoint).execute(conn).await?;
+            let failures: Option<i64> = on_tx!(tx, conn => {
+                sqlx::query_scalar("delete from endpoint_trouble where endpoint_id = $1 returning failures")
+                    .bind(&it.endpoint)
+                    .fetch_optional(conn)
+                    .await?
             });
+            return Ok((None, failures.filter(|n| *n >= FAILING_AT).map(|_| ENDPOINT_RECOVERED)));
         }
-        return Ok(None);
+        return Ok((None, None));
     }
-    let since: Option<i64> = on_tx!(tx, conn => {
-        sqlx::query_scalar(
+    let found: Option<(i64, i64)> = on_tx!(tx, conn => {
+        sqlx::query_as(
             "insert into endpoint_trouble (endpoint_id, failing_since, last_failed_at, failures)
              select id, $2, $2, 1 from endpoints where id = $1
              on conflict (endpoint_id) do update
@@ -320,7 +344,7 @@ async fn trouble(tx: &mut Tx, it: &Closing) -> Result<Option<String>, sqlx::Erro
                  failures = case when endpoint_trouble.last_failed_at < $3 then 1
                                  else endpoint_trouble.failures + 1 end,
                  last_failed_at = $2
-             returning failing_since",
+             returning failing_since, failures",
         )
         .bind(&it.endpoint)
         .bind(now)
@@ -329,9 +353,11 @@ async fn trouble(tx: &mut Tx, it: &Closing) -> Result<Option<String>, sqlx::Erro
         .await?
     });
     // None: the endpoint was deleted meanwhile.
-    let Some(since) = since.map(Timestamp::from_ms) else { return Ok(None) };
+    let Some((since, failures)) = found else { return Ok((None, None)) };
+    let since = Timestamp::from_ms(since);
     let too_long = it.disable_after.is_some_and(|limit| it.now.since(since) >= limit);
-    Ok(too_long.then(|| format!("no POST has been answered with 2xx since {since}")))
+    let turned = (failures == FAILING_AT).then_some(ENDPOINT_FAILING);
+    Ok((too_long.then(|| format!("no POST has been answered with 2xx since {since}")), turned))
 }
 
 /// False: somebody has disabled or deleted it meanwhile, which serves as well.

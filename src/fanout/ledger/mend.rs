@@ -16,6 +16,8 @@ pub(in super::super) struct Found {
     pub(in super::super) tenant: String,
     pub(in super::super) attempts: i64,
     pub(in super::super) updated_at: i64,
+    /// Its job, when it has another number than its own; `dlv_…`.
+    pub(in super::super) job_id: Option<String>,
     pub(in super::super) retry_delays_ms: Option<String>,
 }
 
@@ -29,9 +31,13 @@ pub(in super::super) async fn unsettled(
 ) -> Result<Vec<Found>, sqlx::Error> {
     on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select d.id, d.message_id, d.endpoint_id, d.tenant, d.attempts, d.updated_at, s.retry_delays_ms
+            // Those of a paused endpoint wait without a job, and a recovery under way is giving them theirs.
+            "select d.id, d.message_id, d.endpoint_id, d.tenant, d.attempts, d.updated_at, d.job_id, s.retry_delays_ms
              from deliveries d left join endpoint_delivery s on s.endpoint_id = d.endpoint_id
-             where d.state = $1 and d.id > $2 and d.updated_at < $3 order by d.id limit $4",
+             where d.state = $1 and d.id > $2 and d.updated_at < $3
+               and not exists (select 1 from endpoints e where e.id = d.endpoint_id and e.paused_at is not null)
+               and not exists (select 1 from recoveries r where r.endpoint_id = d.endpoint_id and r.state = 'running')
+             order by d.id limit $4",
         )
         .bind(state.as_str())
         .bind(after)

@@ -1,26 +1,17 @@
 //! The fan-out's side: keeps messages and opens deliveries, each once.
 
 use serde::Serialize;
-use sqlx::FromRow;
 
+use super::super::Event;
+use super::super::endpoints::{Wish, wanting};
 use super::super::fan_out::{Batch, Opened};
 use super::super::history::DeliveryState;
-use super::super::{Event, Pattern};
 use crate::clock::{Entropy, Timestamp};
 use crate::data::{Tx, Write};
 use crate::on_tx;
 
 /// Endpoints looked at in one transaction, and jobs enqueued in one call.
 pub(in super::super) const BATCH: usize = 500;
-
-/// An endpoint as the fan-out needs it.
-#[derive(FromRow)]
-struct Candidate {
-    id: String,
-    event_types: String,
-    ordering: Option<String>,
-    retry_delays_ms: Option<String>,
-}
 
 /// What receivers get, in the shape that Standard Webhooks recommends.
 #[derive(Serialize)]
@@ -58,16 +49,13 @@ impl Write for OpenBatch {
         if fanned_at.is_some() {
             return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true });
         }
-        let page = enabled_endpoints(tx, &event.tenant, &self.after).await?;
-        let last = (page.len() == BATCH).then(|| page.last().map(|e| e.id.clone())).flatten();
+        let (page, last) = wanting(tx, event, &self.after, BATCH).await?;
         let mut pending = Vec::new();
         for endpoint in page {
-            let patterns: Vec<Pattern> = serde_json::from_str(&endpoint.event_types)?;
-            if !patterns.iter().any(|p| p.matches(&event.event_type)) {
-                continue;
-            }
             let new = self.new_id("dlv_");
-            if let Some(delivery) = open_delivery(tx, new, &message, &endpoint, &event.tenant, self.now).await? {
+            let opened = open_delivery(tx, new, &message, &endpoint, &event.tenant, self.now).await?;
+            // A paused endpoint's deliveries get their jobs when it is resumed.
+            if let Some(delivery) = opened.filter(|_| !endpoint.is_paused()) {
                 pending.push(Opened { delivery, endpoint: endpoint.id, retry_delays_ms: endpoint.retry_delays_ms });
             }
         }
@@ -75,7 +63,7 @@ impl Write for OpenBatch {
     }
 }
 
-async fn keep_message(tx: &mut Tx, it: &OpenBatch) -> anyhow::Result<(String, Option<i64>)> {
+pub(in super::super) async fn keep_message(tx: &mut Tx, it: &OpenBatch) -> anyhow::Result<(String, Option<i64>)> {
     let (event, at) = (&it.event, it.at);
     let body = Body { id: &event.id, event_type: &event.event_type, timestamp: at, data: &event.payload };
     let body = serde_json::to_string(&body)?;
@@ -103,27 +91,12 @@ async fn keep_message(tx: &mut Tx, it: &OpenBatch) -> anyhow::Result<(String, Op
     })
 }
 
-async fn enabled_endpoints(tx: &mut Tx, tenant: &str, after: &str) -> Result<Vec<Candidate>, sqlx::Error> {
-    on_tx!(tx, conn => {
-        sqlx::query_as(
-            "select e.id, e.event_types, s.ordering, s.retry_delays_ms
-             from endpoints e left join endpoint_delivery s on s.endpoint_id = e.id
-             where e.tenant = $1 and e.id > $2 and e.state = 'enabled' order by e.id limit $3",
-        )
-        .bind(tenant)
-        .bind(after)
-        .bind(BATCH as i64)
-        .fetch_all(conn)
-        .await
-    })
-}
-
 /// The delivery whose job is still to be enqueued: it is new, or an earlier run died before its first attempt.
-async fn open_delivery(
+pub(in super::super) async fn open_delivery(
     tx: &mut Tx,
     id: String,
     message: &str,
-    endpoint: &Candidate,
+    endpoint: &Wish,
     tenant: &str,
     now: Timestamp,
 ) -> Result<Option<String>, sqlx::Error> {

@@ -78,6 +78,8 @@ impl Walk {
 pub async fn mend(state: &FanoutState, queue: &Queue) -> anyhow::Result<Mended> {
     let now = state.clock.now();
     let mut done = Mended { interrupted: ledger::interrupt(&state.db, now, STEP).await?, ..Mended::default() };
+    // What a process that died had only written down.
+    super::super::tell(state, queue).await?;
     let before = now.before(UNTOUCHED);
     for (n, unsettled) in [DeliveryState::Pending, DeliveryState::Failed].into_iter().enumerate() {
         let found = ledger::unsettled(&state.db, unsettled, &state.walk.after(n), before, STEP).await?;
@@ -103,7 +105,7 @@ async fn mend_one(
     now: Timestamp,
     done: &mut Mended,
 ) -> anyhow::Result<()> {
-    let Some(id) = job_of(&one.id) else { return Ok(()) };
+    let Some(id) = job_of(one.job_id.as_deref().unwrap_or(&one.id)) else { return Ok(()) };
     let job = queue.store().get(id).await?;
     let (to, why) = match &job {
         None => {

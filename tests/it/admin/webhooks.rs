@@ -41,6 +41,34 @@ async fn an_endpoints_secret_is_shown_where_it_is_made_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn a_lost_secret_is_revealed_to_an_admin_and_the_audit_log_says_to_whom() {
+    let house = House::new().await;
+    let (id, secret) = endpoint(&house).await;
+    let path = format!("/api/v1/endpoints/{id}/reveal");
+    let shown = house.ask("POST", &path, None).await;
+    assert_eq!(
+        (shown.json()["secret"].as_str(), &shown.headers["cache-control"]),
+        (Some(&*secret), &"no-store".parse().unwrap())
+    );
+    assert_eq!(house.ask_as(&house.operator, "POST", &path, None).await.status, StatusCode::FORBIDDEN);
+    let row = house.ask("GET", "/api/v1/audit", None).await.json()["items"][0].clone();
+    assert_eq!((&row["action"], &row["after"]), (&json!("endpoint.reveal"), &json!("revealed")));
+    let listed = house.ask_as(&house.operator, "GET", &format!("/api/v1/endpoints/{id}/secrets"), None).await.json();
+    assert_eq!((&listed[0]["signature"], &listed[0]["public_key"]), (&json!("v1"), &Value::Null));
+}
+
+#[tokio::test]
+async fn an_ed25519_endpoint_hands_out_its_public_key_only() {
+    let house = House::new().await;
+    let order = json!({ "url": "http://127.0.0.1:9/hook", "event_types": ["*"], "signature": "v1a" });
+    let made = house.ask("POST", "/api/v1/endpoints", Some(order)).await.json();
+    assert!(made["secret"].as_str().unwrap().starts_with("whpk_"), "{made}");
+    let id = made["endpoint"]["id"].as_str().unwrap();
+    let rotated = house.ask("POST", &format!("/api/v1/endpoints/{id}/rotate"), None).await.text;
+    assert!(rotated.contains("whpk_") && !rotated.contains("whsk_"), "{rotated}");
+}
+
+#[tokio::test]
 async fn a_viewer_does_not_see_what_an_endpoints_url_holds_behind_its_host() {
     let house = House::new().await;
     let order = json!({ "url": "http://127.0.0.1:9/hook/t0ken?key=t0ken", "event_types": ["*"], "tenant": "acme" });

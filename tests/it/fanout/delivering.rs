@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidemill::fanout::endpoints::Rotation;
 use tidemill::fanout::history::DeliveryState;
 use tidemill::fanout::{Turn, deliver, endpoints};
 use tidemill::job::JobError;
@@ -47,7 +48,7 @@ async fn both_secrets_sign_until_the_old_one_runs_out() {
     let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500)]).await);
     let (created, job) = stage.one_delivery(&receiver.url()).await;
     let old = created.secret.reveal();
-    let new = endpoints::rotate_secret(&stage.state, &job.endpoint, None).await.unwrap();
+    let new = endpoints::rotate_secret(&stage.state, &job.endpoint, Rotation::default()).await.unwrap();
 
     stage.deliver(&job, turn(1)).await.unwrap_err();
     stage.clock.advance(Duration::from_secs(24 * 3600 - 1));

@@ -14,6 +14,23 @@ use super::stage::{Stage, event, turn};
 const URL: &str = "http://127.0.0.1:9/";
 
 #[tokio::test]
+async fn an_event_that_does_not_fit_its_declared_schema_goes_to_the_dead_letters_and_nowhere_else() {
+    let stage = Stage::new().await;
+    stage.endpoint("http://127.0.0.1:9/", &["*"]).await;
+    let said = tidemill::fanout::event_types::Declaration {
+        description: "An invoice was paid.".into(),
+        schema: Some(serde_json::json!({ "required": ["invoice"] })),
+        example: None,
+    };
+    tidemill::fanout::event_types::declare(&stage.state, "invoice.paid", said).await.unwrap();
+    let refused = stage.fan_out(&event("evt_1", "invoice.paid")).await.unwrap_err();
+    assert!(
+        matches!(&refused, tidemill::job::JobError::Dead { error } if error.to_string().contains("`invoice` is missing"))
+    );
+    assert!(stage.deliveries(|_| true).await.is_empty());
+}
+
+#[tokio::test]
 async fn running_it_twice_makes_one_delivery_and_one_job_for_each_endpoint() {
     let stage = Stage::new().await;
     for _ in 0..3 {

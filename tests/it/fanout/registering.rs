@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidemill::config::fanout::{EndpointConfig, FanoutConfig};
-use tidemill::fanout::endpoints::{self, EndpointChange, EndpointError, EndpointState, NewEndpoint};
+use tidemill::fanout::endpoints::{self, EndpointChange, EndpointError, EndpointState, NewEndpoint, Rotation};
 use tidemill::fanout::{DeclareError, PageRequest, UrlRefused, declare};
 
 use super::receiver::{Receiver, status};
@@ -130,7 +130,7 @@ async fn a_call_on_an_endpoint_that_is_not_there_says_so() {
     missing(endpoints::update(state, "ep_x", EndpointChange::default()).await.map(drop));
     missing(endpoints::disable(state, "ep_x", "why").await.map(drop));
     missing(endpoints::enable(state, "ep_x").await.map(drop));
-    missing(endpoints::rotate_secret(state, "ep_x", None).await.map(drop));
+    missing(endpoints::rotate_secret(state, "ep_x", Rotation::default()).await.map(drop));
     missing(endpoints::delete(db, "ep_x").await);
 }
 
@@ -139,12 +139,12 @@ async fn rotations_are_bounded_and_run_out() {
     let stage = Stage::new().await;
     let id = endpoints::create(&stage.state, new()).await.unwrap().endpoint.id;
     for _ in 0..9 {
-        endpoints::rotate_secret(&stage.state, &id, None).await.unwrap();
+        endpoints::rotate_secret(&stage.state, &id, Rotation::default()).await.unwrap();
     }
-    let error = endpoints::rotate_secret(&stage.state, &id, None).await.unwrap_err();
+    let error = endpoints::rotate_secret(&stage.state, &id, Rotation::default()).await.unwrap_err();
     assert!(matches!(error, EndpointError::TooManySecrets(_)), "{error}");
     stage.clock.advance(Duration::from_secs(24 * 3600));
-    endpoints::rotate_secret(&stage.state, &id, None).await.unwrap();
+    endpoints::rotate_secret(&stage.state, &id, Rotation::default()).await.unwrap();
 }
 
 #[tokio::test]

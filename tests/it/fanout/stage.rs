@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use serde_json::json;
 use tempfile::TempDir;
 use tidemill::clock::{Clock, Entropy, Timestamp};
@@ -15,6 +16,7 @@ use tidemill::fanout::{
 };
 use tidemill::job::{Done, Incarnation, JobError, JobRecord};
 use tidemill::queue::Queue;
+use tidemill::sealing::Sealer;
 use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{ListQuery, QueueSettings, Retention, Store};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +28,7 @@ pub(super) struct Stage {
     pub(super) queue: Queue,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// Loopback is open, waits are short; the deadline is long enough for a busy machine.
@@ -44,6 +46,15 @@ pub(super) fn config() -> FanoutConfig {
 pub(super) fn event(id: &str, event_type: &str) -> Event {
     let payload = json!({ "amount_minor": 1200, "currency": "EUR" });
     Event { id: id.into(), event_type: event_type.into(), tenant: "acme".into(), payload }
+}
+
+/// Seals with the key of this number.
+pub(super) fn sealer(key: u64) -> Sealer {
+    Sealer::new(&self::key(key), &[]).unwrap()
+}
+
+pub(super) fn key(number: u64) -> SecretString {
+    Sealer::new_key(&Entropy::seeded(number))
 }
 
 pub(super) fn turn(number: u32) -> Turn {
@@ -75,13 +86,22 @@ impl Stage {
         let db = Database::open(&dir.path().join("data.db")).await.unwrap();
         db.migrate(None).await.unwrap();
         let queue = Queue::new(Arc::new(store), [name].into(), clock.clone(), entropy.clone());
-        let state = FanoutState::over(db, config, clock.clone(), entropy.clone(), resolver).unwrap();
-        Self { state, queue, clock, entropy, _dir: dir }
+        let state = FanoutState::over(db, config, sealer(1), clock.clone(), entropy.clone(), resolver).unwrap();
+        Self { state, queue, clock, entropy, dir }
     }
 
     /// The same databases under another configuration.
     pub(super) fn again(&self, config: FanoutConfig) -> FanoutState {
-        FanoutState::new(self.state.db().clone(), config, self.clock.clone(), self.entropy.clone()).unwrap()
+        self.sealed_by(config, sealer(1))
+    }
+
+    pub(super) fn sealed_by(&self, config: FanoutConfig, sealer: impl Into<Option<Sealer>>) -> FanoutState {
+        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+        FanoutState::new(self.state.db().clone(), config, sealer, clock, entropy).unwrap()
+    }
+
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub(super) async fn endpoint(&self, url: &str, event_types: &[&str]) -> Created {

@@ -15,6 +15,7 @@ use tidemill::fanout::endpoints::{NewEndpoint, create};
 use tidemill::fanout::{Event, FanoutState, fan_out, register};
 use tidemill::job::{JobError, QueueName};
 use tidemill::queue::Queue;
+use tidemill::sealing::Sealer;
 use tidemill::store::Store;
 use tidemill::upkeep::Upkeep;
 use tidemill::worker::{Registry, Worker, WorkerOptions};
@@ -52,7 +53,8 @@ impl House {
         let config =
             FanoutConfig { allow_http: true, allow_addresses: vec!["127.0.0.0/8".parse()?], ..FanoutConfig::default() };
         let (clock, entropy) = (Clock::system(), Entropy::system());
-        let state = Arc::new(FanoutState::new(db, config, clock.clone(), entropy.clone())?);
+        let sealer = Sealer::new(&Sealer::new_key(&entropy), &[])?;
+        let state = Arc::new(FanoutState::new(db, config, sealer, clock.clone(), entropy.clone())?);
         let queue = Queue::new(Arc::clone(&store), BTreeSet::from([name.clone()]), clock, entropy.clone());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { state, store, queue, name, entropy, tasks, stop, _folder: folder })

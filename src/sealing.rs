@@ -12,9 +12,11 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
-use tidemill::clock::Entropy;
+
+use crate::clock::Entropy;
 
 const NONCE_BYTES: usize = 24;
+const KEY_BYTES: usize = 32;
 
 /// Why a value was not sealed or opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,9 @@ pub enum SealError {
     /// The key's text is none.
     #[error("not 32 bytes in base64; make one with `openssl rand -base64 32`")]
     Key,
+    /// Nobody gave a key.
+    #[error("there is no data key: set TIDEMILL_DATA_KEY or TIDEMILL_DATA_KEY_FILE as the service has it")]
+    NoKey,
     /// The key that sealed it was not given.
     #[error("sealed with key `{0}`, which is not configured: give it as TIDEMILL_DATA_KEY_PREVIOUS")]
     UnknownKey(String),
@@ -62,6 +67,23 @@ impl Sealer {
         Ok(Self { current: NamedKey::parse(current)?, previous })
     }
 
+    /// A new key's text: 32 random bytes in base64.
+    pub fn new_key(entropy: &Entropy) -> SecretString {
+        let mut bytes = [0; KEY_BYTES];
+        entropy.fill(&mut bytes);
+        STANDARD.encode(bytes).into()
+    }
+
+    /// The id of the key that seals new values; it gives nothing of the key away.
+    pub fn current_key(&self) -> &str {
+        &self.current.id
+    }
+
+    /// Says whether it can open what the key with this id has sealed.
+    pub fn knows(&self, key_id: &str) -> bool {
+        self.keys().any(|key| key.id == key_id)
+    }
+
     /// Seals `plain` for the row that `context` names.
     ///
     /// # Errors
@@ -80,14 +102,18 @@ impl Sealer {
     /// # Errors
     /// When its key is not known, or it is not what was sealed for this row.
     pub fn open(&self, context: &str, sealed: &Sealed) -> Result<SecretString, SealError> {
-        let key = std::iter::once(&self.current)
-            .chain(&self.previous)
+        let key = self
+            .keys()
             .find(|key| key.id == sealed.key_id)
             .ok_or_else(|| SealError::UnknownKey(sealed.key_id.clone()))?;
         let (nonce, ciphertext) = sealed.bytes.split_at_checked(NONCE_BYTES).ok_or(SealError::Broken)?;
         let payload = Payload { msg: ciphertext, aad: context.as_bytes() };
         let plain = key.cipher.decrypt(XNonce::from_slice(nonce), payload).map_err(|_| SealError::Broken)?;
         String::from_utf8(plain).map(SecretString::from).map_err(|_| SealError::Broken)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &NamedKey> {
+        std::iter::once(&self.current).chain(&self.previous)
     }
 }
 
@@ -100,7 +126,7 @@ impl fmt::Debug for Sealer {
 impl NamedKey {
     fn parse(text: &SecretString) -> Result<Self, SealError> {
         let bytes = STANDARD.decode(text.expose_secret().trim()).map_err(|_| SealError::Key)?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| SealError::Key)?;
+        let bytes: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| SealError::Key)?;
         // The id tells keys apart and gives nothing of the key away.
         let digest = Sha256::new().chain_update(b"tidemill data key id\0").chain_update(bytes).finalize();
         Ok(Self { id: hex::encode(&digest[..8]), cipher: XChaCha20Poly1305::new(Key::from_slice(&bytes)) })
