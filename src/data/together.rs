@@ -4,6 +4,7 @@
 //! with it, for then each is run again alone; a caller that goes away stops nothing that has begun. Nothing runs while nobody
 //! writes.
 
+use std::any::{Any, TypeId};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ const WAITING_MAX: usize = 4_096;
 /// Something that is written to the database, in a transaction that others may share.
 ///
 /// It may be run more than once; what a run has written that was not committed is gone when the next begins.
-pub trait Write: Send + Sync + 'static {
+pub trait Write: Send + Sync + Sized + 'static {
     /// What the caller gets.
     type Output: Send + 'static;
     /// What it may fail with.
@@ -30,6 +31,18 @@ pub trait Write: Send + Sync + 'static {
 
     /// Writes it. An error undoes what it wrote.
     fn write(&self, tx: &mut Tx) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
+
+    /// Writes several in fewer statements, where there is a way; what came out stands in their order. An error undoes them
+    /// all, and each is written by itself then.
+    fn write_all(works: &[&Self], tx: &mut Tx) -> impl Future<Output = Result<Vec<Self::Output>, Self::Error>> + Send {
+        async move {
+            let mut written = Vec::with_capacity(works.len());
+            for work in works {
+                written.push(work.write(tx).await?);
+            }
+            Ok(written)
+        }
+    }
 }
 
 type Run<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
@@ -39,8 +52,16 @@ trait Member: Send {
     /// False: its caller has gone away before it began.
     fn is_wanted(&self) -> bool;
 
-    /// Runs it and keeps what came out. False: it failed, and nothing of it may be committed.
-    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Run<'a>;
+    /// Tells which can be run with it.
+    fn kind(&self) -> TypeId;
+
+    fn as_any(&mut self) -> &mut (dyn Any + Send);
+
+    /// Runs it with others of its kind and keeps what came out. False: one failed, and nothing of them may be committed.
+    fn run<'a>(&'a mut self, others: &'a mut [Box<dyn Member>], tx: &'a mut Tx) -> Run<'a>;
+
+    /// Runs it by itself and keeps what came out.
+    fn run_alone<'a>(&'a mut self, tx: &'a mut Tx) -> Run<'a>;
 
     /// Tells the caller how it ended: as it was run, unless the transaction failed.
     fn answer(self: Box<Self>, transaction: Result<(), sqlx::Error>);
@@ -57,7 +78,32 @@ impl<W: Write> Member for InLine<W> {
         !self.reply.is_closed()
     }
 
-    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Run<'a> {
+    fn kind(&self) -> TypeId {
+        TypeId::of::<W>()
+    }
+
+    fn as_any(&mut self) -> &mut (dyn Any + Send) {
+        self
+    }
+
+    fn run<'a>(&'a mut self, others: &'a mut [Box<dyn Member>], tx: &'a mut Tx) -> Run<'a> {
+        Box::pin(async move {
+            let others = others.iter_mut().filter_map(|other| other.as_any().downcast_mut::<Self>());
+            let mut all: Vec<&mut Self> = std::iter::once(self).chain(others).collect();
+            let works: Vec<&W> = all.iter().map(|one| &one.work).collect();
+            match W::write_all(&works, tx).await {
+                Ok(written) if written.len() == all.len() => {
+                    for (one, written) in all.iter_mut().zip(written) {
+                        one.outcome = Some(Ok(written));
+                    }
+                    true
+                }
+                _ => false,
+            }
+        })
+    }
+
+    fn run_alone<'a>(&'a mut self, tx: &'a mut Tx) -> Run<'a> {
         Box::pin(async move {
             let outcome = self.work.write(tx).await;
             let good = outcome.is_ok();
@@ -188,8 +234,14 @@ async fn begin(pool: &SqlitePool) -> Result<Tx, sqlx::Error> {
 /// All in one transaction, or back for each to be run alone.
 async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>) -> Result<(), Vec<Box<dyn Member>>> {
     let Ok(mut tx) = begin(pool).await else { return Err(group) };
-    for member in &mut group {
-        if !member.run(&mut tx).await {
+    group.sort_by_key(|member| member.kind());
+    let mut rest = group.as_mut_slice();
+    while let Some(kind) = rest.first().map(|first| first.kind()) {
+        let n = rest.iter().take_while(|member| member.kind() == kind).count();
+        let (same, others) = rest.split_at_mut(n);
+        rest = others;
+        let Some((first, same)) = same.split_first_mut() else { break };
+        if !first.run(same, &mut tx).await {
             return Err(group);
         }
     }
@@ -207,7 +259,7 @@ async fn alone(pool: &SqlitePool, mut member: Box<dyn Member>) {
         Ok(tx) => tx,
         Err(error) => return member.answer(Err(error)),
     };
-    let ended = if member.run(&mut tx).await { tx.commit().await } else { Ok(()) };
+    let ended = if member.run_alone(&mut tx).await { tx.commit().await } else { Ok(()) };
     member.answer(ended);
 }
 

@@ -18,6 +18,7 @@ use super::history::DeliveryState;
 use super::ledger::{self, Closing, Due, Next, Opening, Said};
 use super::post::{Answer, ErrorClass, Outgoing, Posted};
 use super::{FanoutState, endpoints};
+use crate::clock::Timestamp;
 use crate::job::{Done, Incarnation, JobError, JobKind, RetryPolicy};
 use crate::metrics::{DELIVERIES, DELIVERY_SECONDS};
 use crate::queue::Queue;
@@ -37,8 +38,9 @@ pub use settings::{Ordering, Rate, Sending, SendingError, sending, set_sending};
 pub(super) const MARGIN: Duration = Duration::from_secs(30);
 /// The queue's store can't be asked: come back after this.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-/// A delivery that waits for a former one looks at most and at least so often; it is also woken.
-const IN_LINE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// A delivery that waits for a former one looks again when that one is tried, but not sooner and not later than this: it is
+/// also woken.
+const IN_LINE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(600)];
 const IN_LINE_APART: Duration = Duration::from_millis(10);
 
 /// The payload of `webhook.deliver`.
@@ -135,9 +137,21 @@ pub async fn deliver(
             return close(state, queue, job, &due, &attempt, Posted::refused(&refused), turn, None).await;
         }
     };
+    if due.sending.ordering == Ordering::Strict
+        && let Some(former) = ledger::ahead(state, job, &due).await?
+    {
+        // Before the breaker is asked: its one probe must be the first one's.
+        return Err(in_line(state, job, former.next_at()));
+    }
     let out = outgoing(state, job, &due, url, trace).await?;
     let pass = admit(state, queue, job, &due).await?;
-    let attempt = open(state, job, &due, out.url.host_str().unwrap_or_default(), turn).await?;
+    let attempt = match open(state, job, &due, out.url.host_str().unwrap_or_default(), turn).await {
+        Ok(attempt) => attempt,
+        Err(error) => {
+            pass.give_back(queue.store().as_ref()).await;
+            return Err(error);
+        }
+    };
     let posted = state.courier.post(stop, out).await;
     close(state, queue, job, &due, &attempt, posted, turn, Some(pass)).await
 }
@@ -213,12 +227,16 @@ async fn open(state: &FanoutState, job: &Deliver, due: &Due, host: &str, turn: T
     match state.db.together(opening).await? {
         Said::Opened => Ok(attempt),
         Said::Busy => Err(snooze(state.gate.busy(&job.endpoint, now))),
-        Said::InLine { until } => {
-            let base = until.map_or(IN_LINE[0], |until| until.since(now)).clamp(IN_LINE[0], IN_LINE[1]);
-            let wait = state.gate.later(&job.endpoint, now, base, IN_LINE_APART);
-            Err(snooze(NotNow { wait, why: "an earlier delivery to the endpoint has not settled" }))
-        }
+        Said::InLine { until } => Err(in_line(state, job, until)),
     }
+}
+
+/// Put off until the former delivery, which is tried again at `until`, may have settled.
+fn in_line(state: &FanoutState, job: &Deliver, until: Option<Timestamp>) -> JobError {
+    let now = state.clock.now();
+    let base = until.map_or(IN_LINE[0], |until| until.since(now)).clamp(IN_LINE[0], IN_LINE[1]);
+    let wait = state.gate.later(&job.endpoint, now, base, IN_LINE_APART);
+    snooze(NotNow { wait, why: "an earlier delivery to the endpoint has not settled" })
 }
 
 /// Closes the line, moves the delivery on, and says what becomes of the job.

@@ -11,10 +11,12 @@ use super::{Deliver, FanoutState};
 use crate::config::fanout::FanoutConfig;
 use crate::on_pool;
 
+mod line;
 mod lines;
 mod mend;
 mod open;
 
+pub(super) use line::ahead;
 pub(super) use lines::{Closing, Next, Opening, Said, cancel};
 pub(super) use mend::{Found, begin_anew, end, interrupt, unsettled};
 pub(super) use open::{BATCH, CloseMessage, OpenBatch, keep_message, open_delivery};

@@ -101,7 +101,7 @@ async fn a_plan_for_a_schedule_whose_integration_is_off_keeps_nobody_out() {
     let mut hourly = config(folder.path());
     hourly.schedules.0.insert("reconcile.stripe".into(), PlanText { every: Some("1h".into()), ..PlanText::default() });
     // No `STRIPE_SECRET_KEY`: an operator's shell, or Stripe switched off for a while.
-    assert_eq!(open(&hourly).await.scheduler.declared(), 2);
+    assert_eq!(open(&hourly).await.scheduler.declared(), 3);
     hourly.schedules.0.insert("reconcile.strip".into(), PlanText::default());
     let clock = Clock::manual(Timestamp::from_ms(0));
     let refused = Wiring::open(&hourly, &|_| None, clock, Entropy::seeded(5)).await.unwrap_err();

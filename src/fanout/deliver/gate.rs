@@ -195,6 +195,17 @@ impl Pass {
         Ok(())
     }
 
+    /// Gives the probe back, if this was to be one, because no POST has come of it: the next one may be soon.
+    pub(super) async fn give_back(&self, store: &dyn Store) {
+        if self.probe {
+            match store.breaker_report(&breaker(&self.endpoint), false, 1, LOOK_EVERY).await {
+                Ok(state) => self.heed(state),
+                // The store gives it up by itself after a minute.
+                Err(error) => tracing::debug!(endpoint = self.endpoint, %error, "a probe was not given back"),
+            }
+        }
+    }
+
     fn heed(&self, state: BreakerState) {
         let mut map = self.gate.lock();
         let seen = map.entry(self.endpoint.clone()).or_default();

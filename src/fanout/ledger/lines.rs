@@ -2,6 +2,8 @@
 //!
 //! Many deliveries write at once, so their lines share commits ([`Database::together`](crate::data::Database::together)).
 
+mod many;
+
 use std::time::Duration;
 
 use super::super::deliver::Turn;
@@ -99,6 +101,20 @@ impl Write for Opening {
     async fn write(&self, tx: &mut Tx) -> Result<Said, sqlx::Error> {
         open(tx, self).await
     }
+
+    async fn write_all(works: &[&Self], tx: &mut Tx) -> Result<Vec<Said>, sqlx::Error> {
+        let plain: Vec<&Self> = works.iter().copied().filter(|it| many::opens_plainly(it)).collect();
+        let mut opened = many::open_all(tx, &plain).await?.into_iter();
+        let mut said = Vec::with_capacity(works.len());
+        for it in works {
+            let known = if many::opens_plainly(it) { opened.next() } else { None };
+            said.push(match known {
+                Some(word) => word,
+                None => open(tx, it).await?,
+            });
+        }
+        Ok(said)
+    }
 }
 
 impl Write for Closing {
@@ -107,6 +123,20 @@ impl Write for Closing {
 
     async fn write(&self, tx: &mut Tx) -> Result<Closed, sqlx::Error> {
         close(tx, self).await
+    }
+
+    async fn write_all(works: &[&Self], tx: &mut Tx) -> Result<Vec<Closed>, sqlx::Error> {
+        let plain: Vec<&Self> = works.iter().copied().filter(|it| many::closes_plainly(it)).collect();
+        let mut together = many::close_all(tx, &plain).await?.into_iter();
+        let mut closed = Vec::with_capacity(works.len());
+        for it in works {
+            let known = if many::closes_plainly(it) { together.next() } else { None };
+            closed.push(match known {
+                Some(closed) => closed,
+                None => close(tx, it).await?,
+            });
+        }
+        Ok(closed)
     }
 }
 
@@ -217,7 +247,6 @@ async fn close_line(tx: &mut Tx, it: &Closing) -> Result<(), sqlx::Error> {
     let posted = &it.posted;
     let (status, class, error) = words(&posted.answer);
     let next_at = if let Next::Again(at) = it.next { Some(at.as_ms()) } else { None };
-    let ms = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
     on_tx!(tx, conn => {
         // One that was given up as interrupted has come to its end after all: what it says is true.
         sqlx::query(
@@ -384,6 +413,10 @@ pub(in super::super) async fn cancel(
     let next = if rows == 1 { leave_line(&mut tx, &job.endpoint, &due.id).await? } else { None };
     tx.commit().await?;
     Ok(next)
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn words(answer: &Answer) -> (Option<i64>, Option<&'static str>, Option<&str>) {

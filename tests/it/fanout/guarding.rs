@@ -187,6 +187,33 @@ async fn a_name_without_an_address_is_a_dns_error_and_is_tried_again() {
     assert!(matches!(refused, EndpointError::Url(UrlRefused::Unresolved { .. })), "{refused}");
 }
 
+/// Answers at registration and never again.
+#[derive(Debug, Default)]
+struct Stuck(std::sync::atomic::AtomicBool);
+
+#[async_trait]
+impl Resolver for Stuck {
+    async fn resolve(&self, _name: &str) -> io::Result<Vec<IpAddr>> {
+        if self.0.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Ok(vec![PUBLIC.parse().unwrap()])
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_that_does_not_answer_is_cut_off_by_the_same_deadline() {
+    let config = FanoutConfig { timeout_ms: 300, ..config() };
+    let stage = Stage::over(config, Arc::new(Stuck::default())).await;
+    let id = register(&stage, "https://hooks.example/").await.unwrap();
+    let job = stage.another(&id).await;
+    stage.deliver(&job, turn(1)).await.unwrap_err();
+    let attempt = stage.attempts(&job).await.remove(0);
+    assert_eq!(attempt.error_class.as_deref(), Some("timeout"), "{attempt:?}");
+    assert_eq!((attempt.dns_ms, attempt.address), (None, None), "it says how far it came");
+    assert!(attempt.duration_ms >= Some(300) && attempt.duration_ms < Some(5_000));
+}
+
 #[tokio::test]
 async fn without_leave_http_and_odd_forms_are_refused_before_anything_is_asked() {
     let names = Arc::new(Names::default());

@@ -103,6 +103,59 @@ async fn the_status_decides_and_a_reply_without_end_is_cut() {
 }
 
 #[tokio::test]
+async fn a_body_with_bad_chunks_or_a_reset_after_the_head_changes_no_verdict() {
+    let bad_chunks =
+        [b"zz\r\nhello\r\n".as_slice(), b"ffffffffffffffffffff\r\nx", b"5\r\nhelloXX3\r\nabc\r\n", b"-1\r\n"];
+    for bad in bad_chunks {
+        let (state, attempted) = attempt(LONG_MS, Reply::Bytes([HEAD, bad].concat())).await;
+        assert_eq!((state, attempted.status), (DeliveryState::Succeeded, Some(200)), "{attempted:?}");
+        assert!(attempted.duration_ms < Some(LONG_MS), "{attempted:?}");
+    }
+    let failing = b"HTTP/1.1 500 No\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n".to_vec();
+    assert_eq!(attempt(LONG_MS, Reply::Bytes(failing)).await.0, DeliveryState::Failed);
+}
+
+/// Accepts, reads nothing of the request, and then does as it is told.
+async fn deaf(reset: bool) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio_util::task::TaskTracker::new().spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            if reset {
+                // Closed with the request unread, which the other side sees as a reset.
+                stream.readable().await.unwrap();
+                drop(stream);
+            } else {
+                kept.push(stream);
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_receiver_that_never_reads_or_resets_is_a_failure_within_the_deadline() {
+    for (reset, timeout_ms, class) in [(false, SHORT_MS, "timeout"), (true, LONG_MS, "broken")] {
+        let stage = Stage::with(FanoutConfig { timeout_ms, ..config() }).await;
+        let address = deaf(reset).await;
+        let created = stage.endpoint(&format!("http://{address}/"), &["*"]).await;
+        // Larger than what the sockets between them take.
+        let mut event = super::stage::event("evt_large", "invoice.paid");
+        event.payload = serde_json::json!({ "note": "x".repeat(250_000) });
+        stage.fan_out(&event).await.unwrap();
+        let found = stage.deliveries(|d| d.endpoint_id == created.endpoint.id).await.remove(0);
+        let job = tidemill::fanout::Deliver { message: found.message_id, endpoint: found.endpoint_id };
+        let started = Instant::now();
+        stage.deliver(&job, turn(1)).await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_millis(SHORT_MS) + PATIENCE);
+        let attempt = stage.attempts(&job).await.remove(0);
+        assert_eq!((attempt.error_class.as_deref(), attempt.status), (Some(class), None), "{attempt:?}");
+        assert_eq!(attempt.address.as_deref(), Some(address.to_string().as_str()), "it says where it hung");
+    }
+}
+
+#[tokio::test]
 async fn a_compressed_reply_is_not_decompressed() {
     let mut bomb = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\n".to_vec();
     bomb.extend_from_slice(&[0x1f, 0x8b, 0x08, 0x00]);

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tidemill::config::fanout::FanoutConfig;
 use tidemill::fanout::history::DeliveryState;
-use tidemill::fanout::{Deliver, Mended, mend};
-use tidemill::job::{Incarnation, JobState};
+use tidemill::fanout::{Deliver, Mended, deliver, mend};
+use tidemill::job::{Incarnation, JobError, JobState};
 use tidemill::store::Beat;
+use tokio_util::sync::CancellationToken;
 
 use super::receiver::{Receiver, Reply, status};
-use super::stage::{START, Stage, node, turn};
+use super::stage::{START, Stage, config, node, turn};
 
 /// Drops the attempt while its POST is under way, as a kill does.
 async fn cut_off(stage: &Stage, receiver: &Receiver, job: &Deliver, number: u32) {
@@ -146,4 +149,63 @@ async fn a_delivery_whose_job_was_cancelled_or_lost_is_ended_or_brought_again() 
     // Its new job's word counts, failure or not.
     stage.deliver(&lost, turn(1)).await.unwrap_err();
     assert_eq!(stage.delivery(&lost).await.state, DeliveryState::Failed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_that_are_written_together_say_what_lines_written_alone_say() {
+    const MANY: usize = 24;
+    let stage = Stage::with(FanoutConfig { max_concurrency: 1_000, ..config() }).await;
+    let receiver = Receiver::start(vec![status(200)]).await;
+    let (created, first) = stage.one_delivery(&receiver.url()).await;
+    let mut jobs = vec![first];
+    for _ in 1..MANY {
+        jobs.push(stage.another(&created.endpoint.id).await);
+    }
+    // Nobody writes before all have come to their line.
+    let busy = stage.state.db().begin().await.unwrap();
+    let begun = async {
+        let delivered = join_all(jobs.iter().map(|job| stage.deliver(job, turn(1)))).await;
+        assert!(delivered.iter().all(Result::is_ok), "{delivered:?}");
+    };
+    tokio::join!(begun, async {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        drop(busy);
+    });
+    assert_eq!(receiver.seen().len(), MANY);
+    for job in &jobs {
+        let (delivery, log) = (stage.delivery(job).await, stage.attempts(job).await);
+        let settled = (delivery.state, delivery.attempts, delivery.last_status, delivery.next_at);
+        assert_eq!(settled, (DeliveryState::Succeeded, 1, Some(200), None));
+        let [line] = log.as_slice() else { panic!("{log:?}") };
+        assert_eq!((line.attempt, line.status, line.error_class.as_deref(), line.next_at), (1, Some(200), None, None));
+        assert_eq!((line.at, line.ended_at), (START, Some(START)));
+        assert_eq!(line.address.as_deref(), Some(receiver.address().to_string().as_str()));
+        assert!(line.reused.is_some() && line.duration_ms.is_some() && line.first_byte_ms.is_some(), "{line:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_lines_that_are_opened_together_no_more_stand_open_than_the_endpoint_allows() {
+    let stage = Stage::with(FanoutConfig { max_concurrency: 3, ..config() }).await;
+    let receiver = Receiver::start(vec![Reply::Silence]).await;
+    let (created, first) = stage.one_delivery(&receiver.url()).await;
+    let mut jobs = vec![first];
+    for _ in 1..12 {
+        jobs.push(stage.another(&created.endpoint.id).await);
+    }
+    // As on other nodes: each has a gate of its own, and only the log is common.
+    let nodes: Vec<_> = jobs.iter().map(|_| stage.again(FanoutConfig { max_concurrency: 3, ..config() })).collect();
+    let stop = CancellationToken::new();
+    let posts = jobs.iter().zip(&nodes).map(|(job, node)| deliver(node, &stage.queue, job, turn(1), None, &stop));
+    let heard = async {
+        while receiver.seen().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(join_all(posts), heard);
+    assert_eq!(ended.iter().filter(|end| matches!(end, Err(JobError::Snooze { .. }))).count(), 9, "{ended:?}");
+    assert_eq!(receiver.seen().len(), 3);
 }

@@ -62,6 +62,22 @@ async fn exhausted_cancelled_and_ended_deliveries_let_the_next_one_go() {
 }
 
 #[tokio::test]
+async fn the_breakers_one_probe_is_the_first_ones() {
+    let stage = Stage::new().await;
+    let receiver = Receiver::start([vec![status(500); 5], vec![status(200)]].concat()).await;
+    let id = strict(&stage, &receiver).await;
+    let (first, second) = (stage.another(&id).await, stage.another(&id).await);
+    for number in 1..=5 {
+        stage.deliver(&first, turn(number)).await.unwrap_err();
+    }
+    stage.clock.advance(Duration::from_secs(60));
+    // The second one comes back earlier than the first.
+    assert!(snoozed(stage.deliver(&second, turn(1)).await).1.contains("earlier"));
+    stage.deliver(&first, turn(6)).await.unwrap();
+    stage.deliver(&second, turn(1)).await.unwrap();
+}
+
+#[tokio::test]
 async fn endpoints_without_strict_order_are_passed_by() {
     let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(500), status(200)]).await);
     let (created, first) = stage.one_delivery(&receiver.url()).await;
