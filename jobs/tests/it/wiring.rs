@@ -61,6 +61,23 @@ async fn a_command_with_another_configuration_leaves_the_services_queues_and_end
     assert_eq!(states(&restarted).await, [EndpointState::Disabled], "a service says what counts from now on");
 }
 
+#[tokio::test]
+async fn a_service_whose_key_is_gone_does_not_start_and_a_command_still_looks_around() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = config(folder.path());
+    served.fanout.endpoints = vec![acme()];
+    let secret = |name: &str| (name == "ACME_SECRET").then(|| SECRET.to_owned());
+    open(&served).await.declare(&served, &secret).await.unwrap();
+    open(&served).await.declare(&served, &secret).await.unwrap();
+
+    std::fs::remove_file(folder.path().join("data.key")).unwrap();
+    let command = open(&served).await;
+    assert_eq!(states(&command).await, [EndpointState::Enabled]);
+    assert!(!folder.path().join("data.key").exists(), "a new key would open nothing");
+    let refused = format!("{:#}", command.declare(&served, &secret).await.unwrap_err());
+    assert!(refused.contains("TIDEMILL_DATA_KEY"), "{refused}");
+}
+
 #[derive(Parser)]
 struct Checked {
     #[command(flatten)]
