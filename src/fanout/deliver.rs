@@ -1,7 +1,7 @@
 //! `webhook.deliver`: one attempt to bring one message to one endpoint.
 //!
 //! Asks whether the endpoint may be sent to now ([`gate`]), opens a line in the log, POSTs, closes the line, decides
-//! ([`judge`]). The line is durable before the POST begins and holds its outcome before the job is settled, so no POST is
+//! ([`judge()`]). The line is durable before the POST begins and holds its outcome before the job is settled, so no POST is
 //! missing from the log, whenever the process dies. No transaction is open while the POST is under way. A delivery that
 //! has succeeded is not posted again.
 

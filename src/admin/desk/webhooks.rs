@@ -1,4 +1,4 @@
-//! Webhooks out: publish; endpoints; messages, deliveries and attempts. What they mean, [`fanout`](crate::fanout) knows.
+//! Webhooks out: publish; endpoints; messages, deliveries and attempts. What they mean, [`fanout`] knows.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
