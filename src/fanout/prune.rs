@@ -1,8 +1,8 @@
 //! Retention: takes away what is old and settled, in bounded steps.
 //!
 //! Attempts go first, then deliveries that have none left, then messages that have none left. A delivery that may
-//! still be tried keeps its row and its message. [`mend()`] gives an outcome to those that lost their job; one that nothing has touched for the whole retention escaped it too:
-//! it is marked as cancelled, and goes a week later.
+//! still be tried keeps its row and its message. [`mend()`] gives an outcome to those that lost their job; one that nothing
+//! has touched for the whole retention escaped it too: it is marked as cancelled, and goes a week later.
 
 use std::time::Duration;
 
