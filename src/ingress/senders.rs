@@ -239,7 +239,8 @@ mod tests {
 
     fn senders() -> Senders {
         let config = IngressConfig::default();
-        let sources = Sources::resolve(&config, &|_| Some("whsec_secret".to_owned())).unwrap();
+        let env = |name: &str| (name == "STRIPE_WEBHOOK_SECRET").then(|| "whsec_secret".to_owned());
+        let sources = Sources::resolve(&config, &env).unwrap();
         Senders::new(&sources, config.silence)
     }
 

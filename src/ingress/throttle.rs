@@ -136,7 +136,8 @@ mod tests {
             },
         }))
         .unwrap();
-        let sources = Sources::resolve(&config, &|_| Some("whsec_secret".to_owned())).unwrap();
+        let env = |name: &str| ["S", "STRIPE_WEBHOOK_SECRET"].contains(&name).then(|| "whsec_secret".to_owned());
+        let sources = Sources::resolve(&config, &env).unwrap();
         let now = Instant::now();
         (Throttle::new(&config, &sources, now), now)
     }
