@@ -92,8 +92,8 @@ pub fn judge(dir: &Path) -> anyhow::Result<Report> {
 
 fn place(setting: &Setting) -> anyhow::Result<Place> {
     match (setting.store, setting.scenario) {
-        // No larger than the write-ahead log may grow: it must make room for itself.
-        (StoreKind::Sqlite, scenario) => Place::sqlite(&setting.dir, (scenario == Scenario::Full).then_some(16)),
+        // Larger than the write-ahead log grows (16 MiB): a disk that is not has no room to come back to.
+        (StoreKind::Sqlite, scenario) => Place::sqlite(&setting.dir, (scenario == Scenario::Full).then_some(64)),
         // Starting servers blocks; nothing else runs yet.
         (StoreKind::Redis, scenario) => Ok(tokio::task::block_in_place(|| match scenario {
             Scenario::Net => Place::redis_behind_proxy(),
