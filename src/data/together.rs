@@ -176,13 +176,11 @@ impl Line {
     async fn serve(&self, pool: &SqlitePool) {
         let mut turn = Turn { line: self, over: false };
         while let Some(group) = turn.next() {
-            match share(pool, group).await {
-                Ok(()) => {}
-                // What one of them has spoilt, each does again for itself.
-                Err(group) => {
-                    for member in group {
-                        alone(pool, member).await;
-                    }
+            // What one of them has spoilt, each does again for itself.
+            let mut spoilt = share(pool, group).await.into_iter();
+            while let Some(member) = spoilt.next() {
+                if let Err(why) = alone(pool, member).await {
+                    refuse(spoilt.by_ref(), &why);
                 }
             }
         }
@@ -231,9 +229,15 @@ async fn begin(pool: &SqlitePool) -> Result<Tx, sqlx::Error> {
     Ok(Tx::Sqlite(pool.begin_with("begin immediate").await?))
 }
 
-/// All in one transaction, or back for each to be run alone.
-async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>) -> Result<(), Vec<Box<dyn Member>>> {
-    let Ok(mut tx) = begin(pool).await else { return Err(group) };
+/// All in one transaction; those that are to be run alone come back.
+async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>) -> Vec<Box<dyn Member>> {
+    let mut tx = match begin(pool).await {
+        Ok(tx) => tx,
+        Err(error) => {
+            refuse(group, &error);
+            return Vec::new();
+        }
+    };
     group.sort_by_key(|member| member.kind());
     let mut rest = group.as_mut_slice();
     while let Some(kind) = rest.first().map(|first| first.kind()) {
@@ -242,29 +246,43 @@ async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>) -> Result<(),
         rest = others;
         let Some((first, same)) = same.split_first_mut() else { break };
         if !first.run(same, &mut tx).await {
-            return Err(group);
+            return group;
         }
     }
     if tx.commit().await.is_err() {
-        return Err(group);
+        return group;
     }
     for member in group {
         member.answer(Ok(()));
     }
-    Ok(())
+    Vec::new()
 }
 
-async fn alone(pool: &SqlitePool, mut member: Box<dyn Member>) {
+/// Told once for all: a database that lets nobody begin would let each of them wait for it again, one after the other.
+fn refuse(members: impl IntoIterator<Item = Box<dyn Member>>, why: &sqlx::Error) {
+    for member in members {
+        member.answer(Err(sqlx::Error::Protocol(format!("the transaction could not begin: {why}"))));
+    }
+}
+
+/// Runs one by itself. An error: there was no transaction for it, and it has been told so.
+async fn alone(pool: &SqlitePool, mut member: Box<dyn Member>) -> Result<(), sqlx::Error> {
     let mut tx = match begin(pool).await {
         Ok(tx) => tx,
-        Err(error) => return member.answer(Err(error)),
+        Err(error) => {
+            refuse([member], &error);
+            return Err(error);
+        }
     };
     let ended = if member.run_alone(&mut tx).await { tx.commit().await } else { Ok(()) };
     member.answer(ended);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::future::join_all;
 
     use super::super::Database;
@@ -327,6 +345,19 @@ mod tests {
             assert_eq!(answer.ok(), (n != 13).then_some(n));
         }
         assert_eq!(kept(&db).await, (0..30).filter(|n| *n != 13).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_database_that_somebody_holds_is_waited_for_once_and_not_by_each() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = numbers(&folder).await;
+        // Another process, as far as SQLite can tell.
+        let other = Database::open(&folder.path().join("data.db")).await.expect("open");
+        let _held = other.begin().await.expect("hold the file");
+        let begun = std::time::Instant::now();
+        let answers = join_all((0..20).map(|n| db.together(Number(n)))).await;
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "the file was waited for {:?}", begun.elapsed());
     }
 
     #[tokio::test]

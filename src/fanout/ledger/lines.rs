@@ -170,11 +170,13 @@ async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error> {
         .await?
         .rows_affected();
         if opened == 1 {
-            sqlx::query("update deliveries set attempts = attempts + 1, updated_at = $2 where id = $1")
+            let counted = sqlx::query("update deliveries set attempts = attempts + 1, updated_at = $2 where id = $1")
                 .bind(&it.delivery)
                 .bind(now)
                 .execute(conn)
-                .await?;
+                .await?
+                .rows_affected();
+            many::all_there(counted, 1)?;
         }
         opened == 1
     });

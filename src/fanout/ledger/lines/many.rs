@@ -148,6 +148,6 @@ pub(super) async fn close_all(tx: &mut Tx, all: &[&Closing]) -> Result<Vec<Close
 }
 
 /// Fewer rows than asked for: each is tried alone, and the one that is gone says so.
-fn all_there(rows: u64, asked: usize) -> Result<(), sqlx::Error> {
+pub(super) fn all_there(rows: u64, asked: usize) -> Result<(), sqlx::Error> {
     if u64::try_from(asked).is_ok_and(|asked| asked == rows) { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
