@@ -8,7 +8,7 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, variable};
 use tidemill_jobs::cli::{Failure, conclude};
 use tidemill_jobs::commands::{
-    Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Secrets, Serve, Webhooks,
+    Check, Enqueue, Jobs, Keys, Migrate, Portal, Queues, Sandbox, Schedules, Secrets, Serve, Webhooks,
 };
 use tidemill_jobs::wiring::{Wiring, open_database};
 use tidemill_jobs::{inspection, serve};
@@ -47,6 +47,7 @@ enum AtDesk {
     Queues(Queues),
     Schedules(Schedules),
     Webhooks(Webhooks),
+    Portal(Portal),
     Keys(Keys),
     Secrets(Secrets),
 }
@@ -94,6 +95,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 AtDesk::Queues(queues) => queues.run(&desk, now, &mut out).await,
                 AtDesk::Schedules(schedules) => schedules.run(&desk, now, &mut out).await,
                 AtDesk::Webhooks(webhooks) => webhooks.run(&desk, now, &mut out).await,
+                AtDesk::Portal(portal) => portal.run(&desk, now, &mut out).await,
                 AtDesk::Keys(keys) => keys.run(&desk, now, &mut out).await,
                 AtDesk::Secrets(secrets) => secrets.run(&desk, &config.data_dir, &variable, now, &mut out).await,
             }

@@ -8,6 +8,7 @@ mod inbox;
 mod jobs;
 mod keys;
 mod once;
+mod portal;
 mod queues;
 mod recoveries;
 mod schedules;
@@ -19,7 +20,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use inbox::InboundOnDesk;
 pub use jobs::{JobOnDesk, Ordered};
@@ -27,13 +28,14 @@ pub(super) use once::Begun;
 pub use queues::{Purged, Toggled};
 pub use webhooks::{EndpointPatch, MessageOnDesk};
 
-use super::audit::AuditLog;
 use super::page::{Ask, Paged};
 use super::{Actor, Admin, ApiKeys, AtLeast, AuditEntry, Inbox, May, Refusal};
+use crate::audit::{AuditLog, Change};
 use crate::clock::{Clock, Entropy};
 use crate::data::Database;
 use crate::fanout::FanoutState;
 use crate::ingress::Senders;
+use crate::portal::Links;
 use crate::queue::Queue;
 use crate::schedule::Scheduler;
 use crate::store::Store;
@@ -53,6 +55,7 @@ pub struct Desk {
     audit: AuditLog,
     inbox: Arc<dyn Inbox>,
     senders: Option<Arc<Senders>>,
+    links: Option<Links>,
     clock: Clock,
     idempotency_ttl: Duration,
 }
@@ -93,6 +96,7 @@ impl Desk {
             audit,
             inbox,
             senders: None,
+            links: None,
             clock,
             idempotency_ttl: IDEMPOTENCY_TTL,
         }
@@ -109,6 +113,13 @@ impl Desk {
     #[must_use]
     pub fn hearing(mut self, senders: Arc<Senders>) -> Self {
         self.senders = Some(senders);
+        self
+    }
+
+    /// Makes links to the consumers' page, where that is served.
+    #[must_use]
+    pub fn linking(mut self, links: impl Into<Option<Links>>) -> Self {
+        self.links = links.into();
         self
     }
 
@@ -142,16 +153,6 @@ impl Desk {
         after: impl FnOnce(&T) -> Value,
         act: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
-        let entry = self.audit.open(by, action, &subject, before.as_ref()).await?;
-        let done = act.await;
-        let outcome = match &done {
-            Ok(value) => after(value),
-            Err(refusal) => json!({ "refused": refusal.to_string() }),
-        };
-        // The change is made and its row stands: refusing now would tell the caller something untrue.
-        if let Err(error) = self.audit.close(entry, &outcome).await {
-            tracing::error!(actor = %by.name, action, subject, %outcome, %error, "an outcome is missing in the audit log");
-        }
-        done
+        self.audit.around(Change { by, action, subject, before }, after, act).await
     }
 }

@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the engine a module may use. Read from top to bottom: nobody uses what stands above.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     (
         "admin",
         &[
-            "clock", "data", "fanout", "ingress", "job", "listener", "metrics", "problem", "queue", "schedule",
-            "store", "worker",
+            "audit", "clock", "data", "fanout", "ingress", "job", "listener", "metrics", "portal", "problem", "queue",
+            "schedule", "store", "worker",
         ],
+    ),
+    (
+        "portal",
+        &["audit", "clock", "config", "data", "fanout", "metrics", "pages", "problem", "queue", "sealing", "store"],
     ),
     ("ingress", &["clock", "config", "job", "listener", "metrics", "outbound", "problem", "queue", "store"]),
     ("fanout", &["clock", "config", "data", "job", "metrics", "outbound", "queue", "sealing", "store", "worker"]),
@@ -25,6 +29,8 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("config", &["clock", "job", "store"]),
     ("store", &["clock", "job"]),
     ("job", &["clock"]),
+    ("pages", &["clock"]),
+    ("audit", &["clock", "data"]),
     ("sealing", &["clock"]),
     ("clock", &[]),
     ("data", &[]),
