@@ -127,7 +127,10 @@ impl Moment {
     /// For a page; made of digits and our own words alone.
     pub fn html(&self) -> String {
         let Self { at, .. } = self;
-        format!("<time datetime=\"{at}\">{self} UTC</time> <span class=\"age\">{}</span>", self.age())
+        format!(
+            "<span class=\"moment\"><time datetime=\"{at}\">{self} UTC</time> <span class=\"age\">{}</span></span>",
+            self.age()
+        )
     }
 
     /// `3 min ago`, `in 2 h`.
@@ -197,7 +200,10 @@ mod tests {
         ];
         expected.into_iter().for_each(|(seconds, words)| assert_eq!(age(seconds), words));
         let moment = Moment { at: now, now };
-        let html = "<time datetime=\"2001-09-09T01:46:40.000Z\">2001-09-09 01:46:40 UTC</time> <span class=\"age\">just now</span>";
+        let html = concat!(
+            "<span class=\"moment\"><time datetime=\"2001-09-09T01:46:40.000Z\">2001-09-09 01:46:40 UTC</time> ",
+            "<span class=\"age\">just now</span></span>"
+        );
         assert_eq!(moment.html(), html);
     }
 

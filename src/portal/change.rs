@@ -71,7 +71,7 @@ impl Changer {
             ..EndpointChange::default()
         };
         let act = async { Ok(endpoints::update(&self.parts().fanout, &endpoint.id, change).await?) };
-        self.audited("endpoint.change", subject(endpoint), Some(described(endpoint)), described, act).await
+        self.audited("endpoint.change", self.subject(endpoint)?, Some(described(endpoint)), described, act).await
     }
 
     /// Pauses, resumes or enables, whichever the endpoint offers now.
@@ -96,7 +96,7 @@ impl Changer {
                 }
             })
         };
-        self.audited("endpoint.change", subject(endpoint), Some(described(endpoint)), described, act).await
+        self.audited("endpoint.change", self.subject(endpoint)?, Some(described(endpoint)), described, act).await
     }
 
     /// Gives an endpoint a new secret, in the answer, this once. The old one signs beside it for the overlap.
@@ -105,7 +105,7 @@ impl Changer {
         let act =
             async { Ok(endpoints::rotate_secret(&self.parts().fanout, &endpoint.id, Rotation::default()).await?) };
         let after = |_: &Secret| Value::from("rotated");
-        self.audited("endpoint.rotate", subject(endpoint), None, after, act).await
+        self.audited("endpoint.rotate", self.subject(endpoint)?, None, after, act).await
     }
 
     /// Sends a test event.
@@ -113,7 +113,7 @@ impl Changer {
         let (fanout, queue) = (&self.parts().fanout, &self.parts().queue);
         let act = async { Ok(recovery::test(fanout, queue, &endpoint.id, None).await?) };
         let after = |message: &String| json!({ "message": message });
-        self.audited("endpoint.test", subject(endpoint), None, after, act).await
+        self.audited("endpoint.test", self.subject(endpoint)?, None, after, act).await
     }
 
     /// Sends one delivery again.
@@ -136,6 +136,14 @@ impl Changer {
         self.parts().audit.around(Change { by: &by, action, subject, before }, after, act).await
     }
 
+    /// What the audit log calls an endpoint; that it is the tenant's own is looked at once more, right before the change.
+    fn subject(&self, endpoint: &Endpoint) -> Result<String, Trouble> {
+        if endpoint.tenant != self.tenant() {
+            return Err(Trouble::Missing);
+        }
+        Ok(format!("endpoint:{}", endpoint.id))
+    }
+
     fn parts(&self) -> &super::Parts {
         &self.consumer().portal.0
     }
@@ -151,10 +159,6 @@ fn not_declared(endpoint: &Endpoint) -> Result<(), Trouble> {
         return Err(Trouble::NotNow("This endpoint is set up by the sender, who alone can change it."));
     }
     Ok(())
-}
-
-fn subject(endpoint: &Endpoint) -> String {
-    format!("endpoint:{}", endpoint.id)
 }
 
 fn described(endpoint: &Endpoint) -> Value {

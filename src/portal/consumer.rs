@@ -1,5 +1,7 @@
 //! What a tenant may look at: its own, bound to it in every statement. This and `change` alone reach the tables.
 
+use std::time::Duration;
+
 use super::session::Consumer;
 use super::trouble::Trouble;
 use crate::data::Database;
@@ -62,6 +64,11 @@ impl Consumer {
     /// What may be subscribed to; publishers declare it, and it is everybody's.
     pub(super) async fn event_types(&self) -> Result<Vec<EventType>, Trouble> {
         Ok(event_types::list(self.db()).await?)
+    }
+
+    /// For how long an old secret still signs beside a new one.
+    pub(super) fn overlap(&self) -> Duration {
+        Duration::from_millis(self.portal.0.fanout.config().rotation_overlap_ms)
     }
 
     pub(super) fn tenant(&self) -> &str {

@@ -1,5 +1,7 @@
 //! What consumers are told in other words than operators: nothing of our configuration, nothing that a name server told us.
 
+use std::time::Duration;
+
 use crate::fanout::UrlRefused;
 use crate::fanout::endpoints::{Endpoint, EndpointState};
 use crate::fanout::history::{DeliveryAttempt, DeliveryState};
@@ -26,6 +28,16 @@ pub(super) fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().map(char::to_uppercase).into_iter().flatten();
     format!("{}{}.", first.collect::<String>(), rest.as_str().trim_end_matches('.'))
+}
+
+/// A span in whole hours or minutes.
+pub(super) fn span(span: Duration) -> String {
+    match span.as_secs() / 60 {
+        0 => "less than a minute".to_owned(),
+        60 => "an hour".to_owned(),
+        minutes if minutes % 60 == 0 => format!("{} hours", minutes / 60),
+        minutes => format!("{minutes} minutes"),
+    }
 }
 
 /// An endpoint's state as one word, and the class that colours it.

@@ -139,6 +139,19 @@ fn the_applications_sql_stands_only_in_its_store() {
     }
 }
 
+/// A page that reached the tables past the two files that bind everything to the session's tenant could show another's.
+#[test]
+fn the_consumers_page_reaches_the_tables_in_two_files_only() {
+    for (path, text) in files("src/portal") {
+        let name = shown(&path);
+        let bound = ["src/portal/consumer.rs", "src/portal/change.rs"].contains(&name.as_str());
+        let reaches = code(&text).any(|line| line.contains(".fanout") || line.contains("of_tenant::deliver"));
+        assert!(bound || !reaches, "{name} reaches webhooks out past the tenant");
+        let asks = code(&text).any(|line| line.contains("sqlx::query"));
+        assert!(!asks || name == "src/portal/links.rs", "{name} asks the database");
+    }
+}
+
 #[test]
 fn every_metric_is_spelled_in_the_catalogue_only() {
     for (path, text) in files("src").into_iter().chain(files("jobs/src")) {

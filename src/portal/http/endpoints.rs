@@ -111,7 +111,7 @@ pub(super) async fn ask_rotate(consumer: Consumer, Id(id): Id) -> Result<Respons
         return Err(Trouble::ReadOnly);
     }
     let old = consumer.secrets(&endpoint).await?.len().saturating_sub(1);
-    let (overlap, inside) = (overlap(&consumer), Inside::of(&consumer));
+    let (overlap, inside) = (words::span(consumer.overlap()), Inside::of(&consumer));
     let Endpoint { id, url, .. } = endpoint;
     Ok(page(StatusCode::OK, &RotatePage { frame: Frame::new(), inside, id, url, overlap, old }))
 }
@@ -155,17 +155,7 @@ fn secret(consumer: &Consumer, endpoint: &Endpoint, made: &Secret, rotated: bool
         url: endpoint.url.clone(),
         secret: made.handed_out().to_owned(),
         public: made.scheme() == Scheme::V1a,
-        overlap: rotated.then(|| overlap(consumer)),
+        overlap: rotated.then(|| words::span(consumer.overlap())),
     };
     page(if rotated { StatusCode::OK } else { StatusCode::CREATED }, &page_of)
-}
-
-/// For how long an old secret still signs.
-fn overlap(consumer: &Consumer) -> String {
-    let minutes = consumer.portal.0.fanout.config().rotation_overlap_ms / 60_000;
-    match minutes {
-        0 => "less than a minute".to_owned(),
-        m if m % 60 == 0 => format!("{} hours", m / 60),
-        m => format!("{m} minutes"),
-    }
 }

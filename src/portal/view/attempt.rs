@@ -16,6 +16,8 @@ pub(in crate::portal) struct AttemptView {
     /// Names and durations, in the order in which they happen.
     pub(super) phases: Vec<(&'static str, String)>,
     pub(super) next: Option<Moment>,
+    /// A status came back.
+    pub(super) answered: bool,
     pub(super) reply: String,
 }
 
@@ -38,9 +40,11 @@ impl AttemptView {
             at: Moment { at: attempt.at, now },
             outcome: words::attempt(attempt),
             detail: words::detail(attempt).map(visible),
-            address: attempt.address.clone(),
+            address: attempt.address.as_deref().map(visible),
             phases,
-            next: attempt.next_at.map(|at| Moment { at, now }),
+            // What lies behind is the next attempt in the list.
+            next: attempt.next_at.filter(|at| *at > now).map(|at| Moment { at, now }),
+            answered: attempt.status.is_some(),
             reply: visible(&attempt.reply),
         }
     }
