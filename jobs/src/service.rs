@@ -155,9 +155,9 @@ impl Service {
         config: &Config,
         listen: SocketAddr,
     ) -> anyhow::Result<axum::Router> {
-        let (Some(base), Some(links)) = (config.portal.base(listen)?, self.wiring.links.take()) else {
-            return Ok(router);
-        };
+        let Some(base) = config.portal.base(listen)? else { return Ok(router) };
+        let links =
+            self.wiring.links.take().context("the consumers' page signs its links with the data key: give it")?;
         let links = links.leading_to(base);
         self.wiring.links = Some(links.clone());
         let wiring = &self.wiring;

@@ -37,7 +37,7 @@ pub struct Wiring {
     pub app: Arc<App>,
     /// Webhooks out.
     pub fanout: Arc<FanoutState>,
-    /// Links to the consumers' page; `None`: it is off.
+    /// Links to the consumers' page; `None`: it is off, or there is no key to sign with.
     pub links: Option<Links>,
     /// When schedules fire.
     pub scheduler: Scheduler,
@@ -69,13 +69,12 @@ impl Wiring {
         // Nothing is sealed: a key that is made now can't be the wrong one.
         let may_make = !fanout::is_sealed(&db).await?;
         let sealer = data_key::sealer(&config.data_dir, &|name| lookup(name), may_make, &entropy)?;
-        let links = match config.portal.base(config.ingress.listen)? {
-            None => None,
-            Some(base) => {
-                let sealer = sealer.clone().context("the consumers' page signs its links with the data key")?;
-                Some(Links::new(db.clone(), sealer, base, &config.portal, clock.clone(), entropy.clone()))
-            }
-        };
+        // A command without the key looks around all the same; a service does not get as far as to serve the page.
+        let base = config.portal.base(config.ingress.listen)?;
+        let links = sealer
+            .clone()
+            .zip(base)
+            .map(|(sealer, base)| Links::new(db.clone(), sealer, base, &config.portal, clock.clone(), entropy.clone()));
         let fanout = FanoutState::new(db.clone(), config.fanout.clone(), sealer, clock.clone(), entropy.clone())?;
         let fanout = Arc::new(fanout);
         let app = Arc::new(App::build(&integrations, db.clone(), clock.clone(), entropy.clone())?);

@@ -75,8 +75,10 @@ pub struct MadeLink {
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The page is off.
-    #[error("the consumers' page is off: set portal.enabled and portal.public_url")]
+    /// The page is off, or nothing is there to sign with.
+    #[error(
+        "the consumers' page is off: set portal.enabled and portal.public_url, and give the data key as the service has it"
+    )]
     Off,
     /// A field is out of range.
     #[error("{field} is {value}; allowed: {allowed}")]

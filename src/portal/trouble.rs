@@ -85,7 +85,7 @@ impl Trouble {
     }
 
     /// Says that what was looked for is not there; anything else goes on as it is.
-    pub(super) fn is_missing(self) -> Result<(), Self> {
+    pub(super) fn missing(self) -> Result<(), Self> {
         match self {
             Self::Missing | Self::Endpoint(EndpointError::NoSuchEndpoint(_)) => Ok(()),
             other => Err(other),

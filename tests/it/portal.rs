@@ -5,6 +5,7 @@ mod forms;
 mod isolation;
 mod links;
 mod pages;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! The operators' commands, from their arguments to what they print and how they end.
 
+mod portal;
 mod webhooks;
 
 use std::collections::BTreeSet;
@@ -15,9 +16,11 @@ use tempfile::TempDir;
 use tidemill::admin::{ApiKeys, Desk, DeskParts, Role};
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::fanout::FanoutConfig;
+use tidemill::config::portal::PortalConfig;
 use tidemill::data::Database;
 use tidemill::fanout::FanoutState;
 use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
+use tidemill::portal::Links;
 use tidemill::queue::Queue;
 use tidemill::schedule::{Plan, Schedule, Scheduler};
 use tidemill::sealing::Sealer;
@@ -25,7 +28,9 @@ use tidemill::store::sqlite::{SqliteOptions, SqliteStore};
 use tidemill::store::{Location, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
 use tidemill_jobs::cli::{EXIT_CODES, Exit, Failure};
-use tidemill_jobs::commands::{Check, Connection, Enqueue, Jobs, Keys, Migrate, Queues, Schedules, Setting, Webhooks};
+use tidemill_jobs::commands::{
+    Check, Connection, Enqueue, Jobs, Keys, Migrate, Portal, Queues, Schedules, Setting, Webhooks,
+};
 use tidemill_jobs::inbox::RecordedWebhooks;
 
 /// 2026-01-02T03:04:05Z.
@@ -41,6 +46,7 @@ enum Tidemill {
     Schedules(Schedules),
     Keys(Keys),
     Webhooks(Webhooks),
+    Portal(Portal),
     Migrate(Migrate),
     Check(Check),
 }
@@ -106,6 +112,8 @@ impl House {
         let scheduler = Scheduler::new(queue.clone(), vec![daily], clock.clone(), entropy.clone()).unwrap();
         scheduler.declare().await.unwrap();
         let sealer = Sealer::new(&Sealer::new_key(&entropy), &[]).unwrap();
+        let (home, config) = ("https://hooks.example.com".parse().unwrap(), PortalConfig::default());
+        let links = Links::new(db.clone(), sealer.clone(), home, &config, clock.clone(), entropy.clone());
         let fanout =
             FanoutState::new(db.clone(), FanoutConfig::default(), sealer, clock.clone(), entropy.clone()).unwrap();
         let desk = Desk::new(DeskParts {
@@ -117,7 +125,8 @@ impl House {
             db: db.clone(),
             clock: clock.clone(),
             entropy,
-        });
+        })
+        .linking(links);
         Self { clock, store, db, desk, dir }
     }
 
@@ -142,6 +151,7 @@ impl House {
             Tidemill::Schedules(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Keys(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Webhooks(command) => command.run(&self.desk, now, &mut out).await,
+            Tidemill::Portal(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Migrate(command) => {
                 command.run(Location::Sqlite(self.dir.path().join("queue.db")), &self.db, now, &mut out).await
             }

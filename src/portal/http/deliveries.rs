@@ -22,7 +22,7 @@ pub(super) async fn show(consumer: Consumer, Id(id): Id, asked: Asked) -> Result
     let later = ask.cursor.is_some();
     let attempts = consumer.attempts(&sent, &ask).await?;
     // What was delivered stays known after its endpoint was removed.
-    let endpoint = match consumer.endpoint(&sent.delivery.endpoint_id).await.map_err(Trouble::is_missing) {
+    let endpoint = match consumer.endpoint(&sent.delivery.endpoint_id).await.map_err(Trouble::missing) {
         Ok(endpoint) => Some(endpoint),
         Err(Ok(())) => None,
         Err(Err(trouble)) => return Err(trouble),
