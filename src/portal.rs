@@ -35,8 +35,8 @@ use crate::queue::Queue;
 pub use http::router;
 pub use links::{Link, LinkError, Links, MadeLink, NewLink};
 
-/// Where [`router`] is to be nested.
-pub const PATH: &str = "/portal";
+/// Where [`router`] serves it.
+const PATH: &str = "/portal";
 
 /// What the page stands on. Cheap to clone.
 #[derive(Clone, Debug)]

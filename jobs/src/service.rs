@@ -169,7 +169,7 @@ impl Service {
             clock: wiring.clock.clone(),
             entropy: wiring.entropy.clone(),
         };
-        Ok(router.nest(portal::PATH, portal::router(Portal::new(parts, &config.portal))))
+        Ok(router.merge(portal::router(Portal::new(parts, &config.portal))))
     }
 
     async fn start_worker(&mut self, config: &Config) -> anyhow::Result<()> {

@@ -18,8 +18,13 @@ use super::{PATH, Portal};
 use crate::fanout::PageRequest;
 use crate::pages::{self, guarded};
 
-/// The page, to be nested at [`PATH`].
+/// The page, all of it below `/portal`; to be merged with what else its listener serves.
 pub fn router(portal: Portal) -> Router {
+    let slash = get(async || go(PATH));
+    Router::new().nest(PATH, pages_of(portal)).route(&format!("{PATH}/"), slash)
+}
+
+fn pages_of(portal: Portal) -> Router {
     Router::new()
         .route("/", get(endpoints::list))
         .route("/open/{text}", get(open))

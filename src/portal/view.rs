@@ -130,6 +130,8 @@ pub(super) struct SentRow {
     state: (&'static str, &'static str),
     attempts: u32,
     result: String,
+    /// Why it was not sent (any more).
+    why: Option<String>,
     next: Option<Moment>,
     at: Moment,
 }
@@ -281,7 +283,9 @@ impl SentRow {
             (None, Some(_), _) => "no answer".to_owned(),
             (None, None, _) => String::new(),
         };
+        let cancelled = delivery.state == DeliveryState::Cancelled;
         Self {
+            why: delivery.last_error.filter(|_| cancelled).map(|why| visible(&words::sentence(&why))),
             id: delivery.id,
             event_type: sent.event_type,
             event_id: visible(&sent.event_id),

@@ -133,7 +133,7 @@ impl Stand {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
         };
-        Router::new().nest(portal::PATH, portal::router(Portal::new(parts, config)))
+        Router::new().fallback(async || "another's").merge(portal::router(Portal::new(parts, config)))
     }
 
     async fn link(&self, tenant: &str, hours: u64, read_only: bool) -> (String, String) {

@@ -181,6 +181,8 @@ async fn an_endpoint_that_was_given_up_is_enabled_by_its_consumer() {
     let visitor = stand.visitor("acme").await;
     let page = format!("/portal/endpoints/{id}");
     let shown = visitor.get(&page).await.text;
+    let sent = visitor.get(&format!("/portal/deliveries/{}", delivery.id)).await.text;
+    assert!(sent.contains("cancelled") && sent.contains("The receiver answered 410 Gone."), "{sent}");
     assert!(shown.contains("The receiver answered 410 Gone.") && shown.contains("Enable again"), "{shown}");
     assert_eq!(visitor.submit(&page, &format!("{page}/enable"), &[]).await.status, StatusCode::SEE_OTHER);
     assert_eq!(endpoints::get(&stand.db, &id).await.unwrap().state, EndpointState::Enabled);

@@ -28,11 +28,13 @@ async fn a_link_begins_a_session_and_leaves_the_address_clean() {
     assert!(value.starts_with("__Host-tidemill-portal="), "{cookie}");
     assert_eq!(rules, "Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=7200");
     assert!(!cookie.contains(path.rsplit('/').next().unwrap()), "the session is not the link");
+    let typed = stand.enter(&path).await.get("/portal/").await;
+    assert_eq!((typed.status, typed.header("location")), (StatusCode::SEE_OTHER, "/portal"));
     let page = stand.enter(&path).await.get("/portal").await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.text.contains("<strong>acme</strong>") && !page.text.contains("/open/"));
     let link = stand.links.list("acme", None, 10).await.unwrap().remove(0);
-    assert_eq!((link.opened, link.last_opened_at), (2, Some(stand.clock.now())));
+    assert_eq!((link.opened, link.last_opened_at), (3, Some(stand.clock.now())));
 }
 
 #[tokio::test]

@@ -63,6 +63,16 @@ fn it_does_not_start_where_consumers_could_read_a_private_network_unless_that_is
 }
 
 #[test]
+fn the_manuals_example_starts() {
+    let manual = include_str!("../../../docs/portal.md");
+    let example = manual.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(base(example), Ok(Some("https://hooks.example.com/".into())));
+    for key in ["link_hours", "max_endpoints", "changes_per_minute", "private_receivers"] {
+        assert!(manual.contains(&format!("| `portal.{key}` |")), "{key} is not in the manual");
+    }
+}
+
+#[test]
 fn its_path_and_its_numbers_are_its_own() {
     let toml = "[portal]\nenabled = true\npublic_url = 'https://a.example'\n";
     for path in ["/portal", "/portal/x"] {
