@@ -13,7 +13,7 @@ use crate::job::JobId;
 use crate::queue::EnqueueError;
 
 /// What shall change of an endpoint: its fields, or its state with a reason, not both at once.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointPatch {
     /// Another URL.
