@@ -11,7 +11,7 @@ use crate::sealing::Sealed;
 const HIDDEN: &str = "…";
 
 /// Static headers as a row keeps them; all `None` when there is no such endpoint.
-#[derive(Debug, Default, FromRow)]
+#[derive(Clone, Debug, Default, PartialEq, FromRow)]
 pub(in super::super) struct HeadersRow {
     /// Names, each with an empty text; with their values from before headers were sealed.
     pub(in super::super) headers: Option<String>,
