@@ -121,6 +121,7 @@ impl Refusal {
             Self::Link(LinkError::Off | LinkError::Over(_)) => Sort::Conflict,
             Self::Link(LinkError::Data(_)) => Sort::Unavailable,
             Self::History(HistoryError::Cursor(_)) => Sort::Invalid,
+            Self::History(HistoryError::NoSuch(..)) => Sort::NotFound,
             Self::History(HistoryError::Data(_)) => Sort::Unavailable,
             Self::History(HistoryError::Corrupt { .. }) => Sort::Broken,
         }
@@ -314,6 +315,7 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         match &error {
             HistoryError::Cursor(invalid) => blamed("cursor", invalid),
+            HistoryError::NoSuch(..) => Self::not_found(error.to_string()),
             HistoryError::Data(error) => unanswered(error),
             HistoryError::Corrupt { .. } => Self::unexpected(&error),
         }
