@@ -101,7 +101,8 @@ async fn what_strangers_wrote_is_text_on_every_page() {
     let body = json!({ "note": HOSTILE, "</pre><script>": 1 }).to_string();
     tidemill::on_pool!(stand.db.write(), pool => {
         sqlx::query("update messages set body = $1, event_id = $2").bind(&body).bind(HOSTILE).execute(pool).await.unwrap();
-        sqlx::query("update delivery_attempts set reply = $1, error = $1, address = $1").bind(HOSTILE).execute(pool).await.unwrap();
+        let attempts = sqlx::query("update delivery_attempts set reply = $1, error = $1, address = $1");
+        attempts.bind(HOSTILE).execute(pool).await.unwrap();
     });
     let visitor = stand.visitor("acme").await;
     let mut seen = 0;
@@ -146,7 +147,8 @@ async fn an_attempt_says_when_how_long_what_came_back_and_when_the_next_one_is()
     tidemill::on_pool!(stand.db.write(), pool => {
         sqlx::query(
             "update delivery_attempts set status = 503, error_class = null, error = null, address = '203.0.113.7:443',
-               dns_ms = 11, connect_ms = 22, tls_ms = 33, first_byte_ms = 44, duration_ms = 55, reply = 'come back' where id = $1",
+               dns_ms = 11, connect_ms = 22, tls_ms = 33, first_byte_ms = 44, duration_ms = 55, reply = 'come back'
+             where id = $1",
         )
         .bind(&attempt)
         .execute(pool)
