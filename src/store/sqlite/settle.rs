@@ -103,14 +103,12 @@ fn complete_all(txn: &mut Txn<'_>, jobs: &[(QueueId, i64)]) -> Result<(), StoreE
     if jobs.is_empty() {
         return Ok(());
     }
-    let rows = txn
-        .sql(
-            "update jobs not indexed set state = 'completed', holder = null, deadline = null, finished_at = ?2,
-                    cancel_requested = 0
-             where seq in (select value from rarray(?1)) and state = 'running'",
-        )?
-        .execute((numbers(jobs.iter().map(|(_, seq)| *seq)), txn.now.as_ms()))
-        .during("complete jobs")?;
+    let change = (
+        "update jobs not indexed set state = 'completed', holder = null, deadline = null, finished_at = ?3, cancel_requested = 0",
+        "state = 'running'",
+    );
+    let rows = jobs.iter().map(|(_, seq)| *seq).collect();
+    let rows = txn.change_jobs("complete jobs", change, rows, &[&txn.now.as_ms()])?;
     if rows != jobs.len() {
         let detail = format!("{} jobs were running, {rows} of them could be completed", jobs.len());
         return Err(StoreError::Corrupt { place: "jobs".into(), detail });

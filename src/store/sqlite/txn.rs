@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use rusqlite::types::Value;
+use rusqlite::types::{Null, Value};
 use rusqlite::vtab::array::Array;
-use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql};
 
 use super::failure::During;
 use crate::clock::Timestamp;
@@ -26,6 +26,9 @@ pub(super) struct Rules {
 /// Queues by name; read once, kept by the writer.
 #[derive(Debug, Default)]
 pub(super) struct QueueNames(HashMap<QueueName, QueueId>);
+
+/// Rows that stand side by side are changed by one statement where such runs are at least so long on average.
+const RUN: usize = 8;
 
 /// Numbers as one parameter, for `rarray`: one statement over many rows costs a third of a statement each.
 pub(super) fn numbers(numbers: impl Iterator<Item = i64>) -> Array {
@@ -60,6 +63,31 @@ impl<'a> Txn<'a> {
     /// A prepared statement, kept for the next time.
     pub(super) fn sql(&self, sql: &str) -> Result<CachedStatement<'a>, StoreError> {
         self.conn.prepare_cached(sql).during("prepare a statement")
+    }
+
+    /// Changes rows of `jobs`, each named once, by as few statements as may be; how many rows were changed. `change` is an
+    /// update up to its `where`, `only` what must hold of each row; their own parameters begin with `?3`.
+    pub(super) fn change_jobs(
+        &self,
+        step: &'static str,
+        (change, only): (&str, &str),
+        mut rows: Vec<i64>,
+        parameters: &[&dyn ToSql],
+    ) -> Result<usize, StoreError> {
+        // Jobs come and end nearly in the order of their rows: ranges spare the list, a sixth of the statement's time.
+        rows.sort_unstable();
+        let runs: Vec<(i64, i64)> =
+            rows.chunk_by(|one, next| one + 1 == *next).filter_map(|run| Some((*run.first()?, *run.last()?))).collect();
+        let bind = |first: &dyn ToSql, last: &dyn ToSql, sql: &mut CachedStatement<'_>| {
+            let all: Vec<&dyn ToSql> = [first, last].into_iter().chain(parameters.iter().copied()).collect();
+            sql.execute(&*all).during(step)
+        };
+        if runs.len() > rows.len().div_ceil(RUN) {
+            let mut sql = self.sql(&format!("{change} where seq in (select value from rarray(?1)) and {only}"))?;
+            return bind(&numbers(rows.into_iter()), &Null, &mut sql);
+        }
+        let mut sql = self.sql(&format!("{change} where seq between ?1 and ?2 and {only}"))?;
+        runs.iter().try_fold(0, |changed, (first, last)| Ok(changed + bind(first, last, &mut sql)?))
     }
 
     /// Counts one job that leaves `from` (none: it is new) and enters `to` (none: it is taken away).

@@ -141,8 +141,8 @@ fn prune_other(txn: &Txn<'_>, limit: u32) -> Result<u32, StoreError> {
         ),
         (
             "delete from workers where incarnation in
-                (select incarnation from workers w where ended_at is not null and ended_at <= ?1
-                 and not exists (select 1 from jobs j where j.holder = w.incarnation and j.state = 'running') limit ?2)",
+                (select incarnation from workers where ended_at is not null and ended_at <= ?1
+                 and incarnation not in (select holder from jobs indexed by jobs_to_rescue where state = 'running') limit ?2)",
             now - WORKERS_STAY_MS,
         ),
     ] {
