@@ -31,8 +31,8 @@ mod settings;
 pub(super) use gate::Gate;
 use gate::{BreakerRule, NotNow, Pass};
 use judge::{Judged, judge};
-pub(super) use settings::SendingRow;
-pub use settings::{Ordering, Rate, Sending, SendingError, sending, set_sending};
+pub use settings::{Ordering, Rate, Sending, SendingChange, SendingError, sending, set_sending};
+pub(super) use settings::{SendingRow, keep_sending};
 
 /// What an attempt may take beyond its POST: reading and writing the database.
 pub(super) const MARGIN: Duration = Duration::from_secs(30);

@@ -7,6 +7,7 @@
 use sqlx::FromRow;
 
 use super::deliver::{Sending, SendingRow};
+use super::endpoints::HeadersRow;
 use super::{Deliver, FanoutState};
 use crate::config::fanout::FanoutConfig;
 use crate::on_pool;
@@ -34,8 +35,7 @@ pub(super) struct Due {
     /// Why it is paused.
     pub(super) pause_reason: Option<String>,
     pub(super) event_type: String,
-    /// Static headers, as JSON.
-    pub(super) headers: Option<String>,
+    pub(super) headers: HeadersRow,
     pub(super) header_prefix: Option<String>,
     /// It has not answered 2xx since; milliseconds.
     pub(super) failing_since: Option<i64>,
@@ -57,7 +57,8 @@ struct Row {
     reason: Option<String>,
     pause_reason: Option<String>,
     event_type: String,
-    headers: Option<String>,
+    #[sqlx(flatten)]
+    headers: HeadersRow,
     header_prefix: Option<String>,
     failing_since: Option<i64>,
     #[sqlx(flatten)]
@@ -69,7 +70,7 @@ pub(super) async fn load(state: &FanoutState, job: &Deliver) -> anyhow::Result<O
     let row: Option<Row> = on_pool!(state.db.read(), pool => {
         sqlx::query_as(
             "select d.id, d.state, m.body, m.event_type, e.url, e.reason, e.pause_reason, e.headers,
-                    e.header_prefix, t.failing_since,
+                    e.headers_key, e.headers_sealed, e.header_prefix, t.failing_since,
                     s.ordering, s.max_concurrency, s.rate_limit, s.rate_window_ms, s.retry_delays_ms
              from deliveries d join messages m on m.id = d.message_id
                   left join endpoints e on e.id = d.endpoint_id

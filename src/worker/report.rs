@@ -117,7 +117,8 @@ fn say(run: &Run, verdict: &Verdict, outcome: &'static str) {
     let (kind, queue, attempt) = (&*info.kind, &info.queue, info.number);
     match verdict {
         Verdict::Retry { error, delay } => {
-            tracing::warn!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, retry_ms = delay.as_millis(), error, outcome, "attempt failed");
+            let retry_ms = delay.as_millis();
+            tracing::warn!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, retry_ms, error, outcome, "attempt failed");
         }
         Verdict::Dead { reason, error } => {
             tracing::error!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, %reason, error, outcome, "job is dead");

@@ -7,7 +7,6 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT
 use super::super::ledger::Due;
 use super::super::signature::sign;
 use super::super::{FanoutState, Secret};
-use super::settings::Texts;
 use super::{EndpointError, live_secrets};
 use crate::clock::Timestamp;
 
@@ -40,8 +39,7 @@ pub(in super::super) async fn dress(
         return Err(EndpointError::NoSuchEndpoint(endpoint.to_owned()));
     }
     let corrupt = |detail: String| EndpointError::Corrupt { id: endpoint.to_owned(), detail };
-    let texts: Texts =
-        serde_json::from_str(due.headers.as_deref().unwrap_or("{}")).map_err(|e| corrupt(format!("headers: {e}")))?;
+    let texts = due.headers.open(state, endpoint)?;
     let agent = HeaderValue::from_static(concat!("tidemill/", env!("CARGO_PKG_VERSION")));
     let mut fixed = HeaderMap::from_iter([(USER_AGENT, agent)]);
     for (name, value) in &texts {
