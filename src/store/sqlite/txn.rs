@@ -30,11 +30,6 @@ pub(super) struct QueueNames(HashMap<QueueName, QueueId>);
 /// Rows that stand side by side are changed by one statement where such runs are at least so long on average.
 const RUN: usize = 8;
 
-/// Numbers as one parameter, for `rarray`: one statement over many rows costs a third of a statement each.
-pub(super) fn numbers(numbers: impl Iterator<Item = i64>) -> Array {
-    Rc::new(numbers.map(Value::Integer).collect())
-}
-
 /// What a transaction has done so far and nobody has been told yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Effects {
@@ -65,6 +60,25 @@ impl<'a> Txn<'a> {
         self.conn.prepare_cached(sql).during("prepare a statement")
     }
 
+    /// Does `work` with a statement over `rarray` and the numbers to bind to it: one statement over many rows costs a third of a
+    /// statement each.
+    ///
+    /// rusqlite 0.39 lets go of a bound list as of something smaller: where the binding is the last to own it, the numbers are
+    /// never freed. So the list outlives the statement here, and its binding with it.
+    pub(super) fn with_list<T>(
+        &self,
+        sql: &str,
+        numbers: impl Iterator<Item = i64>,
+        work: impl FnOnce(&mut CachedStatement<'_>, Array) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let list: Array = Rc::new(numbers.map(Value::Integer).collect());
+        let mut statement = self.sql(sql)?;
+        let done = work(&mut statement, Rc::clone(&list));
+        drop(statement);
+        debug_assert_eq!(Rc::strong_count(&list), 1, "a binding outlived its statement");
+        done
+    }
+
     /// Changes rows of `jobs`, each named once, by as few statements as may be; how many rows were changed. `change` is an
     /// update up to its `where`, `only` what must hold of each row; their own parameters begin with `?3`.
     pub(super) fn change_jobs(
@@ -83,8 +97,8 @@ impl<'a> Txn<'a> {
             sql.execute(&*all).during(step)
         };
         if runs.len() > rows.len().div_ceil(RUN) {
-            let mut sql = self.sql(&format!("{change} where seq in (select value from rarray(?1)) and {only}"))?;
-            return bind(&numbers(rows.into_iter()), &Null, &mut sql);
+            let sql = format!("{change} where seq in (select value from rarray(?1)) and {only}");
+            return self.with_list(&sql, rows.into_iter(), |sql, list| bind(&list, &Null, sql));
         }
         let mut sql = self.sql(&format!("{change} where seq between ?1 and ?2 and {only}"))?;
         runs.iter().try_fold(0, |changed, (first, last)| Ok(changed + bind(first, last, &mut sql)?))
