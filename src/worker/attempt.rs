@@ -80,21 +80,30 @@ pub(super) enum StopReason {
 }
 
 /// Rings in the handler's context; remembers the first reason.
+///
+/// One piece for all who have it: a token's own clones take its lock, and each attempt has five.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stop {
-    pub(super) token: CancellationToken,
-    reason: Arc<OnceLock<StopReason>>,
+pub(super) struct Stop(Arc<Bell>);
+
+#[derive(Debug, Default)]
+struct Bell {
+    token: CancellationToken,
+    reason: OnceLock<StopReason>,
 }
 
 impl Stop {
     pub(super) fn ring(&self, reason: StopReason) {
         // The first reason stays.
-        let _ = self.reason.set(reason);
-        self.token.cancel();
+        let _ = self.0.reason.set(reason);
+        self.0.token.cancel();
     }
 
     pub(super) fn reason(&self) -> Option<StopReason> {
-        self.reason.get().copied()
+        self.0.reason.get().copied()
+    }
+
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.0.token
     }
 }
 

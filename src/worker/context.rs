@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::Stop;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::job::{Attempt, JobId, JobSpec, Progress, QueueName};
 use crate::queue::{EnqueueError, Queue};
@@ -17,7 +18,7 @@ pub struct Context {
     pub(super) queue: Queue,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
-    pub(super) cancel: CancellationToken,
+    pub(super) stop: Stop,
 }
 
 /// What does not change during one attempt.
@@ -103,7 +104,7 @@ impl Context {
 
     /// Rings when the job shall stop: cancelled by a person, its lease lost, or the process is going down.
     pub fn cancelled(&self) -> &CancellationToken {
-        &self.cancel
+        self.stop.token()
     }
 
     /// Enqueues another job at once, tied to this one's cause. To enqueue only if this job completes, use
@@ -151,7 +152,7 @@ impl Context {
     pub async fn pause(&self, delay: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(delay) => true,
-            () = self.cancel.cancelled() => false,
+            () = self.cancelled().cancelled() => false,
         }
     }
 }
