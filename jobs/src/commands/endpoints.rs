@@ -27,8 +27,9 @@ Examples:
   tidemill endpoints pause ep_… --reason 'they migrate until noon'
   tidemill endpoints test ep_…
 
-A secret is printed where it is made (`add`, `rotate-secret`) and where an admin asks for it (`reveal-secret`, which the
-audit log keeps), nowhere else. What was sent: `tidemill deliveries`. Sending again: `tidemill recoveries`.
+A secret is printed where it is made (`add`, `rotate-secret`) and where it is asked for
+(`reveal-secret`, which the audit log keeps), nowhere else.
+What was sent: `tidemill deliveries`. Sending again: `tidemill recoveries`.
 
 {EXIT_CODES}"))]
 pub struct Endpoints {
