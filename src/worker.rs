@@ -140,6 +140,7 @@ impl Worker {
             queue: name.clone(),
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
             at_once: backend::at_once(self.queue.store().works_apart(), places),
+            worth_a_call: places.div_ceil(4).max(8),
             life: self.life.clone(),
             pulse: Arc::clone(&pulse),
         };
