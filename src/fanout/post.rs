@@ -26,6 +26,9 @@ use super::guard::{Guard, UrlRefused};
 use crate::outbound;
 
 mod connect;
+mod proxy;
+
+pub(super) use proxy::Proxy;
 
 /// Reading on costs less than a new connection up to about here.
 const READ_MAX: usize = 16 * 1024;
@@ -145,9 +148,14 @@ impl std::fmt::Debug for Courier {
 }
 
 impl Courier {
-    /// Whose every connection goes through `guard`, and which trusts the authorities in the PEM file `roots` besides the
-    /// system's.
-    pub(super) fn new(guard: Arc<Guard>, deadline: Duration, roots: Option<&Path>) -> Result<Self, outbound::TlsError> {
+    /// Whose every connection goes through `guard` and then `proxy`, if there is one, and which trusts the authorities in the
+    /// PEM file `roots` besides the system's.
+    pub(super) fn new(
+        guard: Arc<Guard>,
+        proxy: Option<Proxy>,
+        deadline: Duration,
+        roots: Option<&Path>,
+    ) -> Result<Self, outbound::TlsError> {
         let tls = Arc::new(outbound::tls(roots)?);
         let mut builder = Client::builder(TokioExecutor::new());
         builder
@@ -157,7 +165,7 @@ impl Courier {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .http1_max_buf_size(HEAD_MAX)
             .http2_max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX));
-        Ok(Self { client: builder.build(Connector { guard, tls }), deadline })
+        Ok(Self { client: builder.build(Connector { guard, proxy: proxy.map(Arc::new), tls }), deadline })
     }
 
     /// Sends it, once. When `stop` rings it soon comes to an end.

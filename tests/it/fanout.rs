@@ -11,6 +11,7 @@ mod limiting;
 mod logging;
 mod noticing;
 mod ordering;
+mod proxying;
 mod pruning;
 mod receiver;
 mod recovering;
