@@ -9,7 +9,6 @@
 //! - Every list is paged by key, 1 to 200 items a page.
 
 mod attempts;
-mod audit;
 mod auth;
 mod desk;
 mod health;
@@ -24,7 +23,7 @@ mod role;
 mod scrape;
 mod vitals;
 
-pub use audit::AuditEntry;
+pub use crate::audit::{Actor, AuditEntry};
 pub use desk::{
     Desk, DeskParts, EndpointPatch, InboundOnDesk, JobOnDesk, MessageInFull, MessageOnDesk, Ordered, Purged, Toggled,
 };
@@ -36,7 +35,7 @@ pub use keys::{ApiKeys, InvalidKeyId, KeyError, KeyId, KeyRecord};
 pub use order::{Order, OrderError};
 pub use page::{Ask, InvalidLimit, InvalidPlace, Limit, Paged, Place};
 pub use refusal::{Refusal, Sort};
-pub use role::{Actor, Admin, AtLeast, InvalidRole, May, Operator, Rank, Role, Viewer};
+pub use role::{Admin, AtLeast, InvalidRole, May, Operator, Rank, Role, Viewer};
 pub use vitals::Vitals;
 
 /// The longest body that any of the operators' routes takes.

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod fanout;
 pub mod ingress;
+pub mod portal;
 mod queue_url;
 pub mod queues;
 pub mod schedules;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::admin::AdminConfig;
 use self::fanout::FanoutConfig;
 use self::ingress::IngressConfig;
+use self::portal::PortalConfig;
 pub use self::queue_url::QueueUrl;
 use self::queues::{LogConfig, QueuesConfig, WorkerConfig};
 use self::schedules::SchedulesConfig;
@@ -88,6 +90,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Webhooks out.
     pub fanout: FanoutConfig,
+    /// The consumers' page.
+    pub portal: PortalConfig,
     /// Plans in the place of the declared ones.
     pub schedules: SchedulesConfig,
 }
@@ -105,6 +109,7 @@ impl Default for Config {
             ingress: IngressConfig::default(),
             admin: AdminConfig::default(),
             fanout: FanoutConfig::default(),
+            portal: PortalConfig::default(),
             schedules: SchedulesConfig::default(),
         }
     }
@@ -147,9 +152,29 @@ impl Config {
         }
         self.worker.check()?;
         self.fanout.check().map_err(|e| ConfigError::invalid(format!("fanout.{}", e.field), &e.value, e.allowed))?;
+        self.check_portal()?;
         self.queue_location()?;
         self.database_path()?;
         Ok(self)
+    }
+
+    fn check_portal(&self) -> Result<(), ConfigError> {
+        if self.portal.base(self.ingress.listen)?.is_none() {
+            return Ok(());
+        }
+        if !self.fanout.allow_addresses.is_empty() && !self.portal.private_receivers {
+            let why = "fanout.allow_addresses lets endpoints lie in private networks, and consumers could put theirs \
+                       there and read what answers; set this to true if they may";
+            return Err(ConfigError::invalid("portal.private_receivers", false, why));
+        }
+        let taken = |path: &String| path == "/portal" || path.starts_with("/portal/");
+        for (name, source) in &self.ingress.sources {
+            if let Some(path) = source.path.as_ref().filter(|path| taken(path)) {
+                let why = "the consumers' page is served there; choose another";
+                return Err(ConfigError::invalid(format!("ingress.sources.{name}.path"), path, why));
+            }
+        }
+        Ok(())
     }
 
     /// Where the queue store lies.

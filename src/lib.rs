@@ -17,7 +17,8 @@
 //!    each endpoint, and [`deliver`](fanout::deliver) signs and posts it.
 //! 8. [`Scheduler`](schedule::Scheduler) enqueues what the clock asks for; [`Upkeep`](upkeep::Upkeep) rescues the jobs of dead
 //!    workers, promotes what is due and prunes what is old.
-//! 9. Operators see and change all of it through [`admin::router`], the [`Desk`](admin::Desk) behind it, and [`metrics`].
+//! 9. Operators see and change all of it through [`admin::router`], the [`Desk`](admin::Desk) behind it, and [`metrics`];
+//!    consumers see and change their own endpoints on the page of [`portal::router`].
 //!
 //! # What may use what
 //!
@@ -25,15 +26,17 @@
 //!
 //! ```text
 //! admin                                    shows and changes what stands below
+//! portal                                   shows each tenant its own webhooks out
 //! ingress · fanout · schedule              edges: turn outside things into jobs
 //! worker · upkeep                          motion: claim, run, settle; rescue, promote, prune
 //! queue                                    the one road in
 //! store                                    the contract, and below it the only SQL of the queue
-//! job · config · clock · data · metrics · sealing · telemetry · outbound · problem · listener      leaves
+//! job · config · clock · data · audit · metrics · sealing · telemetry · outbound · pages · problem · listener      leaves
 //! ```
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod data;
@@ -43,6 +46,8 @@ pub mod job;
 pub mod listener;
 pub mod metrics;
 pub mod outbound;
+pub mod pages;
+pub mod portal;
 pub mod problem;
 pub mod queue;
 pub mod schedule;

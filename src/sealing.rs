@@ -9,7 +9,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{Key, KeyInit, XChaCha20Poly1305, XNonce};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -55,6 +56,8 @@ pub struct Sealer {
 struct NamedKey {
     id: String,
     cipher: XChaCha20Poly1305,
+    /// What codes are made with; derived, so that a code says nothing of the key that seals.
+    codes: [u8; KEY_BYTES],
 }
 
 impl Sealer {
@@ -112,6 +115,16 @@ impl Sealer {
         String::from_utf8(plain).map(SecretString::from).map_err(|_| SealError::Broken)
     }
 
+    /// A code that only a holder of the current key can make for `message`. Codes of one `purpose` are good for no other.
+    pub fn code(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
+        self.current.code(purpose, message).finalize().into_bytes().into()
+    }
+
+    /// Says whether any of the keys made this code for `message`, in constant time for each key.
+    pub fn made(&self, purpose: &str, message: &[u8], code: &[u8]) -> bool {
+        self.keys().any(|key| key.code(purpose, message).verify_slice(code).is_ok())
+    }
+
     fn keys(&self) -> impl Iterator<Item = &NamedKey> {
         std::iter::once(&self.current).chain(&self.previous)
     }
@@ -129,8 +142,22 @@ impl NamedKey {
         let bytes: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| SealError::Key)?;
         // The id tells keys apart and gives nothing of the key away.
         let digest = Sha256::new().chain_update(b"tidemill data key id\0").chain_update(bytes).finalize();
-        Ok(Self { id: hex::encode(&digest[..8]), cipher: XChaCha20Poly1305::new(Key::from_slice(&bytes)) })
+        let cipher = <XChaCha20Poly1305 as chacha20poly1305::KeyInit>::new(Key::from_slice(&bytes));
+        let codes = keyed(&bytes).chain_update(b"tidemill codes\0").finalize().into_bytes().into();
+        Ok(Self { id: hex::encode(&digest[..8]), cipher, codes })
     }
+
+    fn code(&self, purpose: &str, message: &[u8]) -> Hmac<Sha256> {
+        let own: [u8; KEY_BYTES] = keyed(&self.codes).chain_update(purpose.as_bytes()).finalize().into_bytes().into();
+        keyed(&own).chain_update(message)
+    }
+}
+
+fn keyed(key: &[u8; KEY_BYTES]) -> Hmac<Sha256> {
+    // A key of a whole block can't be of the wrong length; shorter ones are filled with zeros, as HMAC has it.
+    let mut block = [0; 64];
+    block[..KEY_BYTES].copy_from_slice(key);
+    Hmac::new(&block.into())
 }
 
 #[cfg(test)]
@@ -185,5 +212,18 @@ mod tests {
     fn a_key_of_the_wrong_length_is_refused() {
         assert_eq!(Sealer::new(&STANDARD.encode([1; 16]).into(), &[]).unwrap_err(), SealError::Key);
         assert_eq!(Sealer::new(&"not base64!".into(), &[]).unwrap_err(), SealError::Key);
+    }
+
+    #[test]
+    fn a_code_holds_for_its_key_its_purpose_and_its_message_only() {
+        let (one, two) = (Sealer::new(&key(1), &[]).unwrap(), Sealer::new(&key(2), &[]).unwrap());
+        let code = one.code("links", b"acme");
+        assert!(one.made("links", b"acme", &code));
+        assert!(!one.made("links", b"acmf", &code) && !one.made("forms", b"acme", &code));
+        assert!(!two.made("links", b"acme", &code) && !one.made("links", b"acme", &code[..31]));
+        assert!(!one.made("links", b"acme", b""));
+        let rotated = Sealer::new(&key(2), &[key(1)]).unwrap();
+        assert!(rotated.made("links", b"acme", &code), "what an older key made still holds");
+        assert_eq!(rotated.code("links", b"acme"), two.code("links", b"acme"));
     }
 }

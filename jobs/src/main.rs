@@ -8,8 +8,8 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, variable};
 use tidemill_jobs::cli::{Failure, conclude};
 use tidemill_jobs::commands::{
-    Check, Deliveries, Endpoints, Enqueue, EventTypes, Jobs, Keys, Messages, Migrate, Queues, Recoveries, Sandbox,
-    Schedules, Secrets, Serve, Webhooks,
+    Check, Deliveries, Endpoints, Enqueue, EventTypes, Jobs, Keys, Messages, Migrate, Portal, Queues, Recoveries,
+    Sandbox, Schedules, Secrets, Serve, Webhooks,
 };
 use tidemill_jobs::wiring::{Wiring, open_database};
 use tidemill_jobs::{inspection, serve};
@@ -57,6 +57,7 @@ enum AtDesk {
     Messages(Messages),
     Deliveries(Deliveries),
     Recoveries(Recoveries),
+    Portal(Portal),
     Keys(Keys),
     Secrets(Secrets),
 }
@@ -109,6 +110,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 AtDesk::Messages(messages) => messages.run(&desk, now, &mut out).await,
                 AtDesk::Deliveries(deliveries) => deliveries.run(&desk, now, &mut out).await,
                 AtDesk::Recoveries(recoveries) => recoveries.run(&desk, now, &mut out).await,
+                AtDesk::Portal(portal) => portal.run(&desk, now, &mut out).await,
                 AtDesk::Keys(keys) => keys.run(&desk, now, &mut out).await,
                 AtDesk::Secrets(secrets) => secrets.run(&desk, &config.data_dir, &variable, now, &mut out).await,
             }

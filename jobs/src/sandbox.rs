@@ -22,6 +22,7 @@ use tidemill::admin::{Ask, May, Role as AdminRole};
 use tidemill::clock::{Clock, Entropy};
 use tidemill::config::Config;
 use tidemill::config::schedules::PlanText;
+use tidemill::portal::NewLink;
 use tidemill::telemetry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,12 +30,15 @@ use tokio_util::task::TaskTracker;
 use self::story::Story;
 use self::summary::Summary;
 use self::world::World;
+use crate::events::DEFAULT_TENANT;
 use crate::serve::{Signals, until_signal};
 use crate::service::{Role, Service};
 use crate::wiring::Wiring;
 
 /// How long the operator's key shown at start is good.
 const KEY_FOR: Duration = Duration::from_secs(24 * 3600);
+/// And the consumer's link.
+const LINK_HOURS: u64 = 24;
 /// How much of the world's story a `kill -9` may cost.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -71,7 +75,8 @@ pub async fn run(options: SandboxOptions) -> anyhow::Result<ExitCode> {
         Service::start(wiring.clone(), &config, &BTreeSet::from(Role::ALL), &lookup, recorder.clone()).await?;
     let public = service.public.context("the sandbox has no public listener")?;
     let operators = service.operators.context("the sandbox has no operators' listener")?;
-    summary::introduce(&options, public, operators, &world, &key);
+    let link = consumers_link(&service.wiring).await?;
+    summary::introduce(&options, public, operators, &world, &key, &link);
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let story = Arc::new(Story::new(&world, public, clock.clone(), entropy)?);
@@ -114,6 +119,8 @@ fn config(options: &SandboxOptions) -> anyhow::Result<Config> {
     config.fanout.allow_http = true;
     config.fanout.allow_addresses = vec!["127.0.0.0/8".parse()?];
     config.fanout.retry_delays_ms = vec![500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
+    config.portal.enabled = true;
+    config.portal.private_receivers = true;
     config.schedules.0 = BTreeMap::from([
         ("market.poll".into(), every("3s")),
         ("accounts.sync_all".into(), every("5s")),
@@ -135,4 +142,12 @@ async fn operator_key(wiring: &Wiring) -> anyhow::Result<String> {
     let expires_at = wiring.clock.now().after(KEY_FOR);
     let (_, key) = desk.create_key(&by, "sandbox", AdminRole::Admin, Some(expires_at)).await?;
     Ok(key.expose_secret().to_owned())
+}
+
+/// A link to the consumers' page for this run; those of earlier runs are good for nothing any more.
+async fn consumers_link(wiring: &Wiring) -> anyhow::Result<String> {
+    let (desk, by) = (wiring.desk(), May::local("sandbox"));
+    desk.revoke_portal_links(&by, DEFAULT_TENANT).await?;
+    let link = NewLink { tenant: DEFAULT_TENANT.into(), hours: Some(LINK_HOURS), read_only: false };
+    Ok(desk.make_portal_link(&by, &link).await?.url.expose_secret().to_owned())
 }

@@ -11,6 +11,7 @@ use tidemill::admin::{self, Condition, Desk, Health, Operators, Vitals};
 use tidemill::config::Config;
 use tidemill::ingress::{self, Ingress, Senders, Sources};
 use tidemill::listener::{self, ListenerLimits};
+use tidemill::portal::{self, Portal, PortalParts};
 use tidemill::store::StoreError;
 use tidemill::telemetry::Recorder;
 use tidemill::upkeep::Upkeep;
@@ -92,7 +93,9 @@ impl Service {
             grace: grace(config),
         };
         let public = if roles.contains(&Role::Ingress) {
-            Some((bind("ingress.listen", config.ingress.listen)?, service.ingress(config, lookup).await?))
+            let tcp = bind("ingress.listen", config.ingress.listen)?;
+            let router = service.ingress(config, lookup).await?;
+            Some((service.with_portal(router, config, tcp.local_addr()?)?, tcp))
         } else {
             None
         };
@@ -107,7 +110,7 @@ impl Service {
         }
         let vitals = service.watch_vitals();
         service.fold_samples(recorder.clone());
-        if let Some((tcp, router)) = public {
+        if let Some((router, tcp)) = public {
             service.public = Some(tcp.local_addr()?);
             service.edges.spawn(listener::serve(
                 tcp,
@@ -143,6 +146,30 @@ impl Service {
         self.senders = Some(Arc::clone(ingress.senders()));
         self.loops.spawn(inbox::keep_counts(db, repeats, self.stop_loops.clone()));
         Ok(ingress::router(ingress))
+    }
+
+    /// Adds the consumers' page, where it is on. Its links lead to where the listener really is: port 0 is some port by now.
+    fn with_portal(
+        &mut self,
+        router: axum::Router,
+        config: &Config,
+        listen: SocketAddr,
+    ) -> anyhow::Result<axum::Router> {
+        let Some(base) = config.portal.base(listen)? else { return Ok(router) };
+        let links =
+            self.wiring.links.take().context("the consumers' page signs its links with the data key: give it")?;
+        let links = links.leading_to(base);
+        self.wiring.links = Some(links.clone());
+        let wiring = &self.wiring;
+        let parts = PortalParts {
+            links,
+            fanout: Arc::clone(&wiring.fanout),
+            queue: wiring.queue.clone(),
+            db: wiring.db.clone(),
+            clock: wiring.clock.clone(),
+            entropy: wiring.entropy.clone(),
+        };
+        Ok(router.merge(portal::router(Portal::new(parts, &config.portal))))
     }
 
     async fn start_worker(&mut self, config: &Config) -> anyhow::Result<()> {

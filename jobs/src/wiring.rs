@@ -10,6 +10,7 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill::config::Config;
 use tidemill::data::Database;
 use tidemill::fanout::{self, FanoutState, Reseal};
+use tidemill::portal::Links;
 use tidemill::queue::Queue;
 use tidemill::schedule::{self, Scheduler};
 use tidemill::store::{self, Location, Store};
@@ -36,6 +37,8 @@ pub struct Wiring {
     pub app: Arc<App>,
     /// Webhooks out.
     pub fanout: Arc<FanoutState>,
+    /// Links to the consumers' page; `None`: it is off, or there is no key to sign with.
+    pub links: Option<Links>,
     /// When schedules fire.
     pub scheduler: Scheduler,
     /// What time it is.
@@ -66,6 +69,12 @@ impl Wiring {
         // Nothing is sealed: a key that is made now can't be the wrong one.
         let may_make = !fanout::is_sealed(&db).await?;
         let sealer = data_key::sealer(&config.data_dir, &|name| lookup(name), may_make, &entropy)?;
+        // A command without the key looks around all the same; a service does not get as far as to serve the page.
+        let base = config.portal.base(config.ingress.listen)?;
+        let links = sealer
+            .clone()
+            .zip(base)
+            .map(|(sealer, base)| Links::new(db.clone(), sealer, base, &config.portal, clock.clone(), entropy.clone()));
         let fanout = FanoutState::new(db.clone(), config.fanout.clone(), sealer, clock.clone(), entropy.clone())?;
         let fanout = Arc::new(fanout);
         let app = Arc::new(App::build(&integrations, db.clone(), clock.clone(), entropy.clone())?);
@@ -74,7 +83,7 @@ impl Wiring {
         fanout::register(&mut registry, Arc::clone(&fanout))?;
         let declared = schedule::configured(schedules::schedules(&app)?, &schedules::plans(&config.schedules, &app))?;
         let scheduler = Scheduler::new(queue.clone(), declared, clock.clone(), entropy.clone())?;
-        Ok(Self { store, db, queue, registry: Arc::new(registry), app, fanout, scheduler, clock, entropy })
+        Ok(Self { store, db, queue, registry: Arc::new(registry), app, fanout, links, scheduler, clock, entropy })
     }
 
     /// Makes the configured queues and endpoints known, and this application's event types, as they stand from now on: for
@@ -111,6 +120,7 @@ impl Wiring {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
         })
+        .linking(self.links.clone())
     }
 
     /// Closes the database; the store closes with its last user.

@@ -9,6 +9,7 @@ mod inbox;
 mod jobs;
 mod keys;
 mod once;
+mod portal;
 mod queues;
 mod recoveries;
 mod schedules;
@@ -20,7 +21,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use deliveries::{MessageInFull, MessageOnDesk};
 pub use inbox::InboundOnDesk;
@@ -29,13 +30,14 @@ pub(super) use once::Begun;
 pub use queues::{Purged, Toggled};
 pub use webhooks::EndpointPatch;
 
-use super::audit::AuditLog;
 use super::page::{Ask, Paged};
 use super::{Actor, Admin, ApiKeys, AtLeast, AuditEntry, Inbox, May, Refusal};
+use crate::audit::{AuditLog, Change};
 use crate::clock::{Clock, Entropy};
 use crate::data::Database;
 use crate::fanout::FanoutState;
 use crate::ingress::Senders;
+use crate::portal::Links;
 use crate::queue::Queue;
 use crate::schedule::Scheduler;
 use crate::store::Store;
@@ -55,6 +57,7 @@ pub struct Desk {
     audit: AuditLog,
     inbox: Arc<dyn Inbox>,
     senders: Option<Arc<Senders>>,
+    links: Option<Links>,
     clock: Clock,
     idempotency_ttl: Duration,
 }
@@ -95,6 +98,7 @@ impl Desk {
             audit,
             inbox,
             senders: None,
+            links: None,
             clock,
             idempotency_ttl: IDEMPOTENCY_TTL,
         }
@@ -111,6 +115,13 @@ impl Desk {
     #[must_use]
     pub fn hearing(mut self, senders: Arc<Senders>) -> Self {
         self.senders = Some(senders);
+        self
+    }
+
+    /// Makes links to the consumers' page, where that is served.
+    #[must_use]
+    pub fn linking(mut self, links: impl Into<Option<Links>>) -> Self {
+        self.links = links.into();
         self
     }
 
@@ -144,16 +155,6 @@ impl Desk {
         after: impl FnOnce(&T) -> Value,
         act: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
-        let entry = self.audit.open(by, action, &subject, before.as_ref()).await?;
-        let done = act.await;
-        let outcome = match &done {
-            Ok(value) => after(value),
-            Err(refusal) => json!({ "refused": refusal.to_string() }),
-        };
-        // The change is made and its row stands: refusing now would tell the caller something untrue.
-        if let Err(error) = self.audit.close(entry, &outcome).await {
-            tracing::error!(actor = %by.name, action, subject, %outcome, %error, "an outcome is missing in the audit log");
-        }
-        done
+        self.audit.around(Change { by, action, subject, before }, after, act).await
     }
 }

@@ -10,6 +10,7 @@ mod inbox;
 mod jobs;
 mod keys;
 mod once;
+mod portal;
 mod probes;
 mod queues;
 mod recoveries;

@@ -10,6 +10,7 @@ use crate::fanout::endpoints::EndpointError;
 use crate::fanout::event_types::EventTypeError;
 use crate::fanout::history::HistoryError;
 use crate::fanout::recovery::RecoveryError;
+use crate::portal::LinkError;
 use crate::problem::Problem;
 use crate::queue::EnqueueError;
 use crate::schedule::ScheduleError;
@@ -56,6 +57,9 @@ pub enum Refusal {
     /// Messages, deliveries or attempts can't be listed.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// A link can't be made, listed or taken back.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// The audit log can't be read or written; without it nothing is changed.
     #[error("the database did not answer: {0}")]
     Data(#[from] sqlx::Error),
@@ -112,6 +116,10 @@ impl Refusal {
             Self::Endpoint(error) => sort_of_endpoint(error),
             Self::Recovery(error) => sort_of_recovery(error),
             Self::EventType(error) => sort_of_event_type(error),
+            Self::Link(LinkError::Invalid { .. }) => Sort::Invalid,
+            Self::Link(LinkError::NoSuchLink(_)) => Sort::NotFound,
+            Self::Link(LinkError::Off | LinkError::Over(_)) => Sort::Conflict,
+            Self::Link(LinkError::Data(_)) => Sort::Unavailable,
             Self::History(HistoryError::Cursor(_)) => Sort::Invalid,
             Self::History(HistoryError::NoSuch(..)) => Sort::NotFound,
             Self::History(HistoryError::Data(_)) => Sort::Unavailable,
@@ -193,6 +201,7 @@ impl From<Refusal> for Problem {
             Refusal::Endpoint(error) => error.into(),
             Refusal::EventType(error) => error.into(),
             Refusal::Recovery(error) => error.into(),
+            Refusal::Link(error) => error.into(),
             Refusal::History(error) => error.into(),
             Refusal::Data(error) => unanswered(&error),
             Refusal::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
@@ -287,6 +296,17 @@ impl From<RecoveryError> for Problem {
             RecoveryError::Test(_) => blamed("event_type", &error),
             RecoveryError::NotEnabled(..) | RecoveryError::Over(..) => Self::conflict(error.to_string()),
             RecoveryError::NoSuchRecovery(_) | RecoveryError::NoSuchDelivery(_) => Self::not_found(error.to_string()),
+        }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        match &error {
+            LinkError::Invalid { field, value, allowed } => Self::invalid(*field, value.as_str(), *allowed),
+            LinkError::NoSuchLink(_) => Self::not_found(error.to_string()),
+            LinkError::Off | LinkError::Over(_) => Self::conflict(error.to_string()),
+            LinkError::Data(error) => unanswered(error),
         }
     }
 }

@@ -7,9 +7,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::audit::Actor;
 
 /// What a key allows; each role may do all that the ones before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -91,15 +92,6 @@ impl AtLeast<Viewer> for Admin {}
 impl AtLeast<Operator> for Operator {}
 impl AtLeast<Operator> for Admin {}
 impl AtLeast<Admin> for Admin {}
-
-/// Who acts, and from where, as the audit log shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor {
-    /// `key:<id>` or `cli:<name>`.
-    pub name: Arc<str>,
-    /// The peer's address, or `local`.
-    pub source: Arc<str>,
-}
 
 impl Actor {
     /// The same as a job's `enqueued_by`: `api:<key id>` or `cli:<name>`.

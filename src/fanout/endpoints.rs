@@ -135,6 +135,32 @@ pub async fn get(db: &Database, id: &str) -> Result<Endpoint, EndpointError> {
     found(row, id)
 }
 
+/// One of the tenant's endpoints; another tenant's is as good as unknown.
+///
+/// # Errors
+/// [`EndpointError::NoSuchEndpoint`].
+pub async fn get_of(db: &Database, tenant: &str, id: &str) -> Result<Endpoint, EndpointError> {
+    let row: Option<Row> = on_pool!(db.read(), pool => {
+        sqlx::query_as(endpoint_where!("e.id = $1 and e.tenant = $2"))
+            .bind(id)
+            .bind(tenant)
+            .fetch_optional(pool)
+            .await?
+    });
+    found(row, id)
+}
+
+/// How many endpoints a tenant has.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn count_of(db: &Database, tenant: &str) -> Result<u64, EndpointError> {
+    let count: i64 = on_pool!(db.read(), pool => {
+        sqlx::query_scalar("select count(*) from endpoints where tenant = $1").bind(tenant).fetch_one(pool).await?
+    });
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
 /// A page of all endpoints, or of one tenant's.
 ///
 /// # Errors

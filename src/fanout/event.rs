@@ -104,8 +104,9 @@ impl JobKind for Event {
     const QUEUE: &'static str = "notifications";
 }
 
-/// No colon, so that tenant and event id can't run into each other in the unique key.
-pub(super) fn is_tenant(text: &str) -> bool {
+/// Says whether this may name a tenant: 1 to 64 of `a-z A-Z 0-9 _ - .`.
+pub fn is_tenant(text: &str) -> bool {
+    // No colon, so that tenant and event id can't run into each other in the unique key.
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     (1..=MAX_TENANT).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -7,6 +7,7 @@ use super::{InvalidCursor, Page, PageRequest};
 use crate::data::Database;
 use crate::on_pool;
 
+pub mod of_tenant;
 mod record;
 
 use record::{AttemptRow, DeliveryRow, MessageRow};

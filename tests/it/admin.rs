@@ -8,6 +8,7 @@ mod inbox;
 mod jobs;
 mod keys;
 mod once;
+mod portal;
 mod probes;
 mod queues;
 mod schedules;
@@ -30,9 +31,11 @@ use tempfile::TempDir;
 use tidemill::admin::{ApiKeys, Desk, DeskParts, Health, Inbox, Operators, Role, router};
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::fanout::FanoutConfig;
+use tidemill::config::portal::PortalConfig;
 use tidemill::data::Database;
 use tidemill::fanout::FanoutState;
 use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
+use tidemill::portal::Links;
 use tidemill::queue::Queue;
 use tidemill::schedule::{Plan, Schedule, Scheduler};
 use tidemill::sealing::Sealer;
@@ -137,6 +140,8 @@ impl House {
         kinds.register::<Loose>(Arc::new(())).unwrap();
         let queue = Queue::new(Arc::clone(&store), names, clock.clone(), entropy.clone());
         let sealer = Sealer::new(&Sealer::new_key(&Entropy::seeded(9)), &[]).unwrap();
+        let (home, config) = ("https://hooks.example.com".parse().unwrap(), PortalConfig::default());
+        let links = Links::new(db.clone(), sealer.clone(), home, &config, clock.clone(), entropy.clone());
         let fanout = FanoutState::new(db.clone(), to_loopback(), sealer, clock.clone(), entropy.clone()).unwrap();
         let fanout = Arc::new(fanout);
         tidemill::fanout::register(&mut kinds, Arc::clone(&fanout)).unwrap();
@@ -145,7 +150,7 @@ impl House {
         });
         let scheduler = Scheduler::new(queue.clone(), vec![daily.unwrap()], clock.clone(), entropy.clone()).unwrap();
         scheduler.declare().await.unwrap();
-        let desk = Arc::new(Desk::new(DeskParts {
+        let desk = Desk::new(DeskParts {
             queue,
             scheduler,
             kinds: Arc::new(kinds),
@@ -154,7 +159,8 @@ impl House {
             db: db.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
-        }));
+        });
+        let desk = Arc::new(desk.linking(links));
         let health = Health::new(Arc::clone(&store), db.clone(), clock.clone());
         let router = router(Operators::new(desk, health, recorder, clock.clone()));
 

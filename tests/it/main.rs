@@ -6,6 +6,7 @@ mod conformance;
 mod fanout;
 mod ingress;
 mod model;
+mod portal;
 mod redis;
 mod schedule;
 mod sqlite;

@@ -22,7 +22,14 @@ const ON_TERMINAL: Duration = Duration::from_secs(1);
 const IN_A_FILE: Duration = Duration::from_secs(10);
 
 /// Says where everything is.
-pub(super) fn introduce(options: &SandboxOptions, public: SocketAddr, operators: SocketAddr, world: &World, key: &str) {
+pub(super) fn introduce(
+    options: &SandboxOptions,
+    public: SocketAddr,
+    operators: SocketAddr,
+    world: &World,
+    key: &str,
+    link: &str,
+) {
     println!(
         "Tidemill sandbox. Everything below runs on this machine; Ctrl-C stops it, and it goes on from there next time.
 
@@ -31,6 +38,8 @@ pub(super) fn introduce(options: &SandboxOptions, public: SocketAddr, operators:
   operator key    {key}
                   good for 24 hours or until the next start; try:
                   curl -H 'X-API-Key: {key}' http://{operators}/api/v1/jobs?state=dead
+  consumers' page {link}
+                  its endpoints, attempts and payloads; for a browser, good for 24 hours or until the next start
   fakes           market {}   bank {}   payments {}   receiver {}
   data            {}
 ",

@@ -1,6 +1,7 @@
 //! The operators' commands, from their arguments to what they print and how they end.
 
 mod outgoing;
+mod portal;
 mod webhooks;
 
 use std::collections::BTreeSet;
@@ -16,9 +17,11 @@ use tempfile::TempDir;
 use tidemill::admin::{ApiKeys, Desk, DeskParts, Role};
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::fanout::FanoutConfig;
+use tidemill::config::portal::PortalConfig;
 use tidemill::data::Database;
 use tidemill::fanout::FanoutState;
 use tidemill::job::{Done, JobError, JobKind, JobSpec, QueueName};
+use tidemill::portal::Links;
 use tidemill::queue::Queue;
 use tidemill::schedule::{Plan, Schedule, Scheduler};
 use tidemill::sealing::Sealer;
@@ -27,8 +30,8 @@ use tidemill::store::{Location, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
 use tidemill_jobs::cli::{EXIT_CODES, Exit, Failure};
 use tidemill_jobs::commands::{
-    Check, Connection, Deliveries, Endpoints, Enqueue, EventTypes, Jobs, Keys, Messages, Migrate, Queues, Recoveries,
-    Schedules, Setting, Webhooks,
+    Check, Connection, Deliveries, Endpoints, Enqueue, EventTypes, Jobs, Keys, Messages, Migrate, Portal, Queues,
+    Recoveries, Schedules, Setting, Webhooks,
 };
 use tidemill_jobs::inbox::RecordedWebhooks;
 
@@ -50,6 +53,7 @@ enum Tidemill {
     Messages(Messages),
     Deliveries(Deliveries),
     Recoveries(Recoveries),
+    Portal(Portal),
     Migrate(Migrate),
     Check(Check),
 }
@@ -117,6 +121,8 @@ impl House {
         let scheduler = Scheduler::new(queue.clone(), vec![daily], clock.clone(), entropy.clone()).unwrap();
         scheduler.declare().await.unwrap();
         let sealer = Sealer::new(&Sealer::new_key(&entropy), &[]).unwrap();
+        let (home, config) = ("https://hooks.example.com".parse().unwrap(), PortalConfig::default());
+        let links = Links::new(db.clone(), sealer.clone(), home, &config, clock.clone(), entropy.clone());
         // Webhooks may go to this machine, so that no test asks a name server.
         let to_loopback = FanoutConfig {
             allow_http: true,
@@ -134,7 +140,8 @@ impl House {
             db: db.clone(),
             clock: clock.clone(),
             entropy,
-        });
+        })
+        .linking(links);
         Self { clock, store, db, queue, fanout, desk, dir }
     }
 
@@ -164,6 +171,7 @@ impl House {
             Tidemill::Messages(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Deliveries(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Recoveries(command) => command.run(&self.desk, now, &mut out).await,
+            Tidemill::Portal(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Migrate(command) => {
                 command.run(Location::Sqlite(self.dir.path().join("queue.db")), &self.db, now, &mut out).await
             }

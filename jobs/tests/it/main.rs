@@ -11,6 +11,7 @@ mod inbox;
 mod maintenance_prune;
 mod market_poll;
 mod plaid;
+mod portal;
 mod reconcile_stripe;
 mod registry;
 mod rig;

@@ -5,7 +5,8 @@ use axum::routing::{self, MethodRouter};
 use serde::Serialize;
 
 use super::{
-    Operators, audit, event_types, inbox, jobs, keys, probes, queues, recoveries, schedules, secrets, webhooks, workers,
+    Operators, audit, event_types, inbox, jobs, keys, portal, probes, queues, recoveries, schedules, secrets, webhooks,
+    workers,
 };
 use crate::admin::{May, Rank, Role};
 
@@ -96,6 +97,15 @@ pub(super) fn all() -> Vec<Route> {
         keyed(Get, "/api/v1/webhooks/events/{source}/{id}", "One webhook that came in", inbox::show),
         keyed(Post, "/api/v1/webhooks/events/{source}/{id}/redeliver", "Process it again", inbox::redeliver),
         keyed(Get, "/api/v1/webhooks/sources", "How each source of webhooks does", inbox::sources),
+        keyed(
+            Post,
+            "/api/v1/tenants/{tenant}/portal-links",
+            "Make a link to the consumers' page, shown once",
+            portal::make,
+        ),
+        keyed(Get, "/api/v1/tenants/{tenant}/portal-links", "A tenant's links, newest first", portal::list),
+        keyed(Post, "/api/v1/tenants/{tenant}/portal-links/revoke", "Take all of them back", portal::revoke_all),
+        keyed(Post, "/api/v1/portal-links/{id}/revoke", "Take one link back", portal::revoke),
         keyed(Get, "/api/v1/keys", "All API keys", keys::list),
         keyed(Post, "/api/v1/keys", "Make a key; it is shown once", keys::create),
         keyed(Post, "/api/v1/keys/{id}/revoke", "Take a key back at once", keys::revoke),

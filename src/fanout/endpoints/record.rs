@@ -57,6 +57,16 @@ pub enum EndpointState {
     Disabled,
 }
 
+impl Endpoint {
+    /// Says whether it is disabled because of its receiver's answers, and not by a person or the configuration: what is
+    /// written by `deliver` and its ledger begins so.
+    pub fn was_given_up(&self) -> bool {
+        let begins = |with| self.reason.as_deref().is_some_and(|reason| reason.starts_with(with));
+        self.state == EndpointState::Disabled
+            && (begins("the receiver answered ") || begins("no POST has been answered "))
+    }
+}
+
 pub(in super::super) fn to_json(patterns: &[Pattern]) -> String {
     serde_json::Value::from_iter(patterns.iter().map(Pattern::to_string)).to_string()
 }

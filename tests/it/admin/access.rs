@@ -86,6 +86,13 @@ fn samples() -> BTreeMap<(&'static str, &'static str), (&'static str, Option<Val
             ("/api/v1/webhooks/events/stripe/evt_1/redeliver", None),
         ),
         (("GET", "/api/v1/webhooks/sources"), ("/api/v1/webhooks/sources", None)),
+        (
+            ("POST", "/api/v1/tenants/{tenant}/portal-links"),
+            ("/api/v1/tenants/acme/portal-links", Some(json!({ "hours": 1 }))),
+        ),
+        (("GET", "/api/v1/tenants/{tenant}/portal-links"), ("/api/v1/tenants/acme/portal-links", None)),
+        (("POST", "/api/v1/tenants/{tenant}/portal-links/revoke"), ("/api/v1/tenants/acme/portal-links/revoke", None)),
+        (("POST", "/api/v1/portal-links/{id}/revoke"), ("/api/v1/portal-links/lnk_none/revoke", None)),
         (("GET", "/api/v1/keys"), ("/api/v1/keys", None)),
         (("POST", "/api/v1/keys"), ("/api/v1/keys", Some(json!({ "name": "one", "role": "viewer" })))),
         (("POST", "/api/v1/keys/{id}/revoke"), ("/api/v1/keys/000000000000/revoke", None)),

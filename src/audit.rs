@@ -2,15 +2,27 @@
 //!
 //! The row is written before the change and completed after it, so there is no change without a row: when the log
 //! can't be written, nothing is changed. A row without `after` says that the process ended in between. Rows are never
-//! deleted here.
+//! deleted here. Every edge that lets people change things makes its changes through [`AuditLog::around`].
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Actor;
 use crate::clock::{Clock, Timestamp};
 use crate::data::Database;
 use crate::on_pool;
+
+/// Who acts, and from where, as the audit log shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// `key:<id>`, `cli:<name>` or `tenant:<tenant> via link <id>`.
+    pub name: Arc<str>,
+    /// The peer's address, or `local`.
+    pub source: Arc<str>,
+}
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,7 +31,7 @@ pub struct AuditEntry {
     pub id: i64,
     /// When it was asked for.
     pub at: Timestamp,
-    /// Who: `key:<id>` or `cli:<name>`.
+    /// Who: `key:<id>`, `cli:<name>` or `tenant:<tenant> via link <id>`.
     pub actor: String,
     /// From where: an address, or `local`.
     pub source: String,
@@ -33,41 +45,73 @@ pub struct AuditEntry {
     pub after: Option<Value>,
 }
 
+/// One change that is about to be made.
+#[derive(Clone, Debug)]
+pub struct Change<'a> {
+    /// Who makes it.
+    pub by: &'a Actor,
+    /// What it is: `queue.pause`.
+    pub action: &'static str,
+    /// Of what: `queue:reports`.
+    pub subject: String,
+    /// How that is now.
+    pub before: Option<Value>,
+}
+
 /// A change that is under way and whose outcome must still be written.
 #[derive(Debug)]
-pub(super) struct OpenEntry(i64);
+struct OpenEntry(i64);
 
 /// Writes and reads the log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct AuditLog {
+pub struct AuditLog {
     db: Database,
     clock: Clock,
 }
 
 impl AuditLog {
-    pub(super) fn new(db: Database, clock: Clock) -> Self {
+    /// The log in `db`.
+    pub fn new(db: Database, clock: Clock) -> Self {
         Self { db, clock }
     }
 
-    /// Says who is about to change what.
-    pub(super) async fn open(
+    /// The one road of every change: the row is written, the change is made, its outcome is written.
+    ///
+    /// # Errors
+    /// When the row can't be written (then nothing was changed), and what `act` fails with.
+    pub async fn around<T, E: From<sqlx::Error> + fmt::Display>(
         &self,
-        by: &Actor,
-        action: &'static str,
-        subject: &str,
-        before: Option<&Value>,
-    ) -> Result<OpenEntry, sqlx::Error> {
+        change: Change<'_>,
+        after: impl FnOnce(&T) -> Value,
+        act: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let entry = self.open(&change).await?;
+        let done = act.await;
+        let outcome = match &done {
+            Ok(value) => after(value),
+            Err(refusal) => json!({ "refused": refusal.to_string() }),
+        };
+        // The change is made and its row stands: refusing now would tell the caller something untrue.
+        if let Err(error) = self.close(entry, &outcome).await {
+            let Change { by, action, subject, .. } = change;
+            tracing::error!(actor = %by.name, action, subject, %outcome, %error, "an outcome is missing in the audit log");
+        }
+        done
+    }
+
+    /// Says who is about to change what.
+    async fn open(&self, change: &Change<'_>) -> Result<OpenEntry, sqlx::Error> {
         let id = on_pool!(self.db.write(), pool => {
             sqlx::query_scalar(
                 "insert into audit_log (at, actor, source, action, subject, before) values ($1, $2, $3, $4, $5, $6)
                  returning id",
             )
             .bind(self.clock.now().as_ms())
-            .bind(&*by.name)
-            .bind(&*by.source)
-            .bind(action)
-            .bind(subject)
-            .bind(before.map(Value::to_string))
+            .bind(&*change.by.name)
+            .bind(&*change.by.source)
+            .bind(change.action)
+            .bind(&change.subject)
+            .bind(change.before.as_ref().map(Value::to_string))
             .fetch_one(pool)
             .await?
         });
@@ -75,7 +119,7 @@ impl AuditLog {
     }
 
     /// Says what became of it; once.
-    pub(super) async fn close(&self, entry: OpenEntry, after: &Value) -> Result<(), sqlx::Error> {
+    async fn close(&self, entry: OpenEntry, after: &Value) -> Result<(), sqlx::Error> {
         let written = on_pool!(self.db.write(), pool => {
             sqlx::query("update audit_log set after = $1 where id = $2 and after is null")
                 .bind(after.to_string())
@@ -88,7 +132,10 @@ impl AuditLog {
     }
 
     /// At most `limit` entries, newest first, below `below`.
-    pub(super) async fn list(&self, below: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>, sqlx::Error> {
+    ///
+    /// # Errors
+    /// When the database did not answer.
+    pub async fn list(&self, below: Option<i64>, limit: u32) -> Result<Vec<AuditEntry>, sqlx::Error> {
         type Row = (i64, i64, String, String, String, String, Option<String>, Option<String>);
         let rows: Vec<Row> = on_pool!(self.db.read(), pool => {
             sqlx::query_as(

@@ -1,0 +1,186 @@
+//! What one tenant may see of its own: every statement here is bound to the tenant, and another one's id is as good as unknown.
+//!
+//! For the consumers' page, where the tenant is a stranger. Nothing here is looked for in an index that other tenants share
+//! the rows of: neither a page's length nor its cursor tells of them.
+
+use sqlx::FromRow;
+
+use super::super::{Page, PageRequest};
+use super::record::{AttemptRow, DeliveryRow, MessageRow};
+use super::{Delivery, DeliveryAttempt, DeliveryState, HistoryError, Message};
+use crate::clock::Timestamp;
+use crate::data::Database;
+use crate::on_pool;
+
+/// The deliveries that [`pulse`] looks at.
+const LAST: i64 = 100;
+
+/// A delivery, and what it brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// The type of its event.
+    pub event_type: String,
+    /// The publisher's id of the event.
+    pub event_id: String,
+}
+
+/// How an endpoint does, by its last hundred deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// When one of them came through last.
+    pub last_success: Option<Timestamp>,
+    /// When one of them failed last.
+    pub last_failure: Option<Timestamp>,
+    /// How many came through.
+    pub succeeded: u32,
+    /// How many failed, for now or for good.
+    pub failed: u32,
+    /// How many were not tried yet.
+    pub pending: u32,
+}
+
+/// One of the tenant's deliveries; it may be gone.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn delivery(db: &Database, tenant: &str, id: &str) -> Result<Option<Sent>, HistoryError> {
+    let row: Option<SentRow> = on_pool!(db.read(), pool => {
+        sqlx::query_as(
+            "select d.id, d.message_id, d.endpoint_id, d.tenant, d.state, d.attempts, d.next_at, d.last_status, d.last_error,
+                    d.created_at, d.updated_at, m.event_type, m.event_id
+             from deliveries d join messages m on m.id = d.message_id
+             where d.id = $1 and d.tenant = $2 and m.tenant = $2",
+        )
+        .bind(id)
+        .bind(tenant)
+        .fetch_optional(pool)
+        .await?
+    });
+    row.map(Sent::try_from).transpose()
+}
+
+/// One of the tenant's messages, with its body; it may be gone.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn message(db: &Database, tenant: &str, id: &str) -> Result<Option<Message>, HistoryError> {
+    let row: Option<MessageRow> = on_pool!(db.read(), pool => {
+        sqlx::query_as(
+            "select id, tenant, event_id, event_type, body, created_at, fanned_at from messages
+             where id = $1 and tenant = $2",
+        )
+        .bind(id)
+        .bind(tenant)
+        .fetch_optional(pool)
+        .await?
+    });
+    Ok(row.map(Message::from))
+}
+
+/// A page of what the tenant was sent at one endpoint, newest first; with `state`, only what is in it.
+///
+/// # Errors
+/// When the cursor is none.
+pub async fn deliveries(
+    db: &Database,
+    tenant: &str,
+    endpoint: &str,
+    state: Option<DeliveryState>,
+    page: &PageRequest,
+) -> Result<Page<Sent>, HistoryError> {
+    // By the endpoint's own index, and the state picked from a bounded number of rows.
+    let (below, look) = (page.below("dlv_")?, page.look(state.is_some()));
+    let rows: Vec<SentRow> = on_pool!(db.read(), pool => {
+        sqlx::query_as(
+            "select d.id, d.message_id, d.endpoint_id, d.tenant, d.state, d.attempts, d.next_at, d.last_status, d.last_error,
+                    d.created_at, d.updated_at, m.event_type, m.event_id
+             from deliveries d join messages m on m.id = d.message_id
+             where d.endpoint_id = $1 and d.id < $2 and d.tenant = $3 and m.tenant = $3 order by d.id desc limit $4",
+        )
+        .bind(endpoint)
+        .bind(below)
+        .bind(tenant)
+        .bind(look)
+        .fetch_all(pool)
+        .await?
+    });
+    let rows = rows.into_iter().map(Sent::try_from).collect::<Result<Vec<_>, _>>()?;
+    Ok(Page::of(rows, page, look, |s| &s.delivery.id, |s| state.is_none_or(|state| s.delivery.state == state)))
+}
+
+/// A page of the attempts of one of the tenant's deliveries, newest first.
+///
+/// # Errors
+/// When the cursor is none.
+pub async fn attempts(
+    db: &Database,
+    tenant: &str,
+    delivery: &str,
+    page: &PageRequest,
+) -> Result<Page<DeliveryAttempt>, HistoryError> {
+    let (below, look) = (page.below("att_")?, page.look(false));
+    let rows: Vec<AttemptRow> = on_pool!(db.read(), pool => {
+        sqlx::query_as(
+            "select a.id, a.delivery_id, a.attempt, a.at, a.ended_at, a.node, a.host, a.address, a.reused, a.status,
+                    a.error_class, a.error, a.duration_ms, a.dns_ms, a.connect_ms, a.tls_ms, a.first_byte_ms, a.next_at,
+                    a.reply
+             from delivery_attempts a join deliveries d on d.id = a.delivery_id
+             where a.delivery_id = $1 and d.tenant = $2 and a.id < $3 order by a.id desc limit $4",
+        )
+        .bind(delivery)
+        .bind(tenant)
+        .bind(below)
+        .bind(look)
+        .fetch_all(pool)
+        .await?
+    });
+    Ok(Page::of(rows.into_iter().map(DeliveryAttempt::from).collect(), page, look, |a| &a.id, |_| true))
+}
+
+/// How one of the tenant's endpoints does.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn pulse(db: &Database, tenant: &str, endpoint: &str) -> Result<Pulse, HistoryError> {
+    let rows: Vec<(String, i64)> = on_pool!(db.read(), pool => {
+        sqlx::query_as(
+            "select state, updated_at from deliveries where endpoint_id = $1 and tenant = $2 order by id desc limit $3",
+        )
+        .bind(endpoint)
+        .bind(tenant)
+        .bind(LAST)
+        .fetch_all(pool)
+        .await?
+    });
+    let mut pulse = Pulse::default();
+    for (state, at) in rows {
+        let at = Some(Timestamp::from_ms(at));
+        match state.as_str() {
+            "succeeded" => (pulse.succeeded, pulse.last_success) = (pulse.succeeded + 1, pulse.last_success.max(at)),
+            "failed" | "exhausted" => {
+                (pulse.failed, pulse.last_failure) = (pulse.failed + 1, pulse.last_failure.max(at))
+            }
+            "pending" => pulse.pending += 1,
+            _ => {}
+        }
+    }
+    Ok(pulse)
+}
+
+#[derive(FromRow)]
+struct SentRow {
+    #[sqlx(flatten)]
+    delivery: DeliveryRow,
+    event_type: String,
+    event_id: String,
+}
+
+impl TryFrom<SentRow> for Sent {
+    type Error = HistoryError;
+
+    fn try_from(row: SentRow) -> Result<Self, HistoryError> {
+        Ok(Self { delivery: row.delivery.try_into()?, event_type: row.event_type, event_id: row.event_id })
+    }
+}
