@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tidemill_bench::cli::Cli;
 
+/// As the shipped program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build().map(|runtime| runtime.block_on(cli.run())) {

@@ -15,8 +15,9 @@ mod matching;
 mod record;
 mod secrets;
 mod settings;
+mod wardrobe;
 
-pub(super) use dress::{Stamp, dress};
+pub(super) use dress::{Dress, Stamp};
 pub use error::EndpointError;
 use error::{MAX_PER_TENANT, invalid};
 pub(super) use error::{check_description, check_tenant, parse_patterns};
@@ -25,10 +26,11 @@ use record::Row;
 pub(super) use record::to_json;
 pub use record::{Endpoint, EndpointState};
 pub use secrets::{Rotation, SecretOnFile, current_secret, rotate_secret, secrets};
-pub(super) use secrets::{SecretRow, live_secrets, replace_secret, seal, secret_columns};
+pub(super) use secrets::{SecretRow, SignerRow, replace_secret, seal, secret_columns, signer_columns};
 use secrets::{add_secret, own_or_new};
 pub use settings::Texts;
 use settings::{check_headers, check_metadata, check_prefix, check_together, parse_filter};
+pub(super) use wardrobe::{Target, Wardrobe};
 
 const MAX_REASON: usize = 200;
 

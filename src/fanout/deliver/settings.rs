@@ -83,6 +83,10 @@ impl Rate {
 }
 
 impl Sending {
+    pub(super) fn max_concurrency(&self, config: &FanoutConfig) -> u32 {
+        self.max_concurrency.unwrap_or(config.max_concurrency)
+    }
+
     fn check(&self) -> Result<(), SendingError> {
         let invalid = |field, value, allowed| Err(SendingError::Invalid { field, value, allowed });
         if let Some(n) = self.max_concurrency.filter(|n| !(1..=1_000).contains(n)) {
