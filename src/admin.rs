@@ -25,7 +25,9 @@ mod scrape;
 mod vitals;
 
 pub use audit::AuditEntry;
-pub use desk::{Desk, DeskParts, EndpointPatch, InboundOnDesk, JobOnDesk, MessageOnDesk, Ordered, Purged, Toggled};
+pub use desk::{
+    Desk, DeskParts, EndpointPatch, InboundOnDesk, JobOnDesk, MessageInFull, MessageOnDesk, Ordered, Purged, Toggled,
+};
 pub use health::{Condition, Finding, Health, Report};
 pub use http::routes::{RouteEntry, inventory};
 pub use http::{Operators, router};

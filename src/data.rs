@@ -1,9 +1,9 @@
 //! Relational data: endpoints, messages, attempts, keys, audit, and the application's own tables.
 //!
 //! Owns the connection pools and the migrations. One SQL text per query, in the subset that SQLite and Postgres both
-//! speak (`$1`, `on conflict`, `returning`); [`on_pool!`](crate::on_pool) and [`on_tx!`](crate::on_tx) give the text to whichever database is
-//! configured, so that a query's author never asks which one it is. SQLite has one writing connection (writers queue
-//! here instead of failing with BUSY) and several reading ones.
+//! speak (`$1`, `on conflict`, `returning`); [`on_pool!`](crate::on_pool) and [`on_tx!`](crate::on_tx) give the text to
+//! whichever database is configured, so that a query's author never asks which one it is. SQLite has one writing connection
+//! (writers queue here instead of failing with BUSY) and several reading ones.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -44,7 +44,7 @@ mod signature;
 
 pub use address::is_public;
 pub use declare::{DeclareError, check_declared, declare};
-pub use deliver::{Deliver, Ordering, Rate, Sending, SendingError, Turn, deliver, sending, set_sending};
+pub use deliver::{Deliver, Ordering, Rate, Sending, SendingChange, SendingError, Turn, deliver, sending, set_sending};
 pub use event::{Event, InvalidEvent};
 pub use fan_out::fan_out;
 pub use filter::{Filter, InvalidFilter};

@@ -3,15 +3,21 @@
 //! Answers go to standard output, as tables for people or, with `--json`, as JSON for scripts; complaints and hints go
 //! to standard error. An error says what to do next.
 
+mod each;
 mod exit;
+mod pages;
 mod screen;
+mod since;
 mod span;
 
 use clap::Args;
 use tidemill::admin::{Admin, May};
 
+pub use each::each;
 pub use exit::{EXIT_CODES, Exit, Failure, conclude};
+pub use pages::Pages;
 pub use screen::{Align, Screen, Table};
+pub use since::{InvalidSince, Since};
 pub use span::{InvalidSpan, Span};
 
 /// Options that every command has.

@@ -8,7 +8,8 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, variable};
 use tidemill_jobs::cli::{Failure, conclude};
 use tidemill_jobs::commands::{
-    Check, Enqueue, Jobs, Keys, Migrate, Queues, Sandbox, Schedules, Secrets, Serve, Webhooks,
+    Check, Deliveries, Endpoints, Enqueue, EventTypes, Jobs, Keys, Messages, Migrate, Queues, Recoveries, Sandbox,
+    Schedules, Secrets, Serve, Webhooks,
 };
 use tidemill_jobs::wiring::{Wiring, open_database};
 use tidemill_jobs::{inspection, serve};
@@ -51,6 +52,11 @@ enum AtDesk {
     Queues(Queues),
     Schedules(Schedules),
     Webhooks(Webhooks),
+    Endpoints(Endpoints),
+    EventTypes(EventTypes),
+    Messages(Messages),
+    Deliveries(Deliveries),
+    Recoveries(Recoveries),
     Keys(Keys),
     Secrets(Secrets),
 }
@@ -98,6 +104,11 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 AtDesk::Queues(queues) => queues.run(&desk, now, &mut out).await,
                 AtDesk::Schedules(schedules) => schedules.run(&desk, now, &mut out).await,
                 AtDesk::Webhooks(webhooks) => webhooks.run(&desk, now, &mut out).await,
+                AtDesk::Endpoints(endpoints) => endpoints.run(&desk, now, &mut out).await,
+                AtDesk::EventTypes(types) => types.run(&desk, now, &mut out).await,
+                AtDesk::Messages(messages) => messages.run(&desk, now, &mut out).await,
+                AtDesk::Deliveries(deliveries) => deliveries.run(&desk, now, &mut out).await,
+                AtDesk::Recoveries(recoveries) => recoveries.run(&desk, now, &mut out).await,
                 AtDesk::Keys(keys) => keys.run(&desk, now, &mut out).await,
                 AtDesk::Secrets(secrets) => secrets.run(&desk, &config.data_dir, &variable, now, &mut out).await,
             }

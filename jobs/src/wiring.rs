@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::config::IntegrationsConfig;
 use crate::inbox::RecordedWebhooks;
 use crate::store as tables;
-use crate::{data_key, handlers, schedules};
+use crate::{data_key, events, handlers, schedules};
 
 /// Everything that is opened once. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -77,8 +77,8 @@ impl Wiring {
         Ok(Self { store, db, queue, registry: Arc::new(registry), app, fanout, scheduler, clock, entropy })
     }
 
-    /// Makes the configured queues and endpoints known, as they stand in `config` from now on: for processes that serve.
-    /// (Schedules are declared by whoever fires them.)
+    /// Makes the configured queues and endpoints known, and this application's event types, as they stand from now on: for
+    /// processes that serve. (Schedules are declared by whoever fires them.)
     ///
     /// # Errors
     /// Names the first endpoint that can't be kept, or says that a store did not take it.
@@ -95,6 +95,7 @@ impl Wiring {
         }
         self.store.declare_queues(config.queues.settings()).await?;
         fanout::declare(&self.fanout, lookup).await?;
+        events::declare(&self.fanout).await?;
         Ok(fanout::recovery::go_on(&self.fanout, &self.queue).await?)
     }
 

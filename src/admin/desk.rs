@@ -3,6 +3,7 @@
 //! Each function wants a [`May`] as proof of the role it needs. Each change goes through one function that
 //! writes the audit log around it. The store is private to this module: there is no way around either.
 
+mod deliveries;
 mod event_types;
 mod inbox;
 mod jobs;
@@ -21,11 +22,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub use deliveries::{MessageInFull, MessageOnDesk};
 pub use inbox::InboundOnDesk;
 pub use jobs::{JobOnDesk, Ordered};
 pub(super) use once::Begun;
 pub use queues::{Purged, Toggled};
-pub use webhooks::{EndpointPatch, MessageOnDesk};
+pub use webhooks::EndpointPatch;
 
 use super::audit::AuditLog;
 use super::page::{Ask, Paged};

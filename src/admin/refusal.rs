@@ -113,6 +113,7 @@ impl Refusal {
             Self::Recovery(error) => sort_of_recovery(error),
             Self::EventType(error) => sort_of_event_type(error),
             Self::History(HistoryError::Cursor(_)) => Sort::Invalid,
+            Self::History(HistoryError::NoSuch(..)) => Sort::NotFound,
             Self::History(HistoryError::Data(_)) => Sort::Unavailable,
             Self::History(HistoryError::Corrupt { .. }) => Sort::Broken,
         }
@@ -294,6 +295,7 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         match &error {
             HistoryError::Cursor(invalid) => blamed("cursor", invalid),
+            HistoryError::NoSuch(..) => Self::not_found(error.to_string()),
             HistoryError::Data(error) => unanswered(error),
             HistoryError::Corrupt { .. } => Self::unexpected(&error),
         }

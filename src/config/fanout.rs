@@ -12,6 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Entropy;
 use crate::job::RetryPolicy;
 
+mod endpoint;
+mod sending;
+
+pub use endpoint::EndpointConfig;
+pub use sending::{Ordering, Rate, Sending};
+
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -59,24 +65,6 @@ pub struct FanoutConfig {
     pub rotation_overlap_ms: u64,
     /// Endpoints that are there from the start.
     pub endpoints: Vec<EndpointConfig>,
-}
-
-/// `[[fanout.endpoints]]`: known by its tenant and URL.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EndpointConfig {
-    /// Whose events it gets.
-    pub tenant: String,
-    /// Where they are POSTed.
-    pub url: String,
-    /// Which ones; default `["*"]`, all.
-    #[serde(default = "every_type")]
-    pub event_types: Vec<String>,
-    /// The environment variable that holds its `whsec_…` secret.
-    pub secret_env: String,
-    /// For people.
-    #[serde(default)]
-    pub description: String,
 }
 
 /// A field that is out of range.
@@ -200,10 +188,6 @@ impl FanoutConfig {
     pub fn disable_after(&self) -> Option<Duration> {
         (self.disable_after_ms > 0).then(|| Duration::from_millis(self.disable_after_ms))
     }
-}
-
-fn every_type() -> Vec<String> {
-    vec!["*".to_owned()]
 }
 
 #[cfg(test)]

@@ -32,8 +32,8 @@ mod straight;
 pub(super) use gate::Gate;
 use gate::{BreakerRule, NotNow, Pass};
 use judge::{Judged, judge};
-pub(super) use settings::SendingRow;
-pub use settings::{Ordering, Rate, Sending, SendingError, sending, set_sending};
+pub use settings::{Ordering, Rate, Sending, SendingChange, SendingError, sending, set_sending};
+pub(super) use settings::{SendingRow, keep_sending};
 
 /// What an attempt may take beyond its POST: reading and writing the database.
 pub(super) const MARGIN: Duration = Duration::from_secs(30);
@@ -221,7 +221,7 @@ fn outgoing(
 /// Goes through the gate: a place, a token, the breaker.
 async fn admit(state: &FanoutState, queue: &Queue, job: &Deliver, sending: &Sending) -> Result<Pass, JobError> {
     let (now, store) = (state.clock.now(), queue.store().as_ref());
-    let mut pass = state.gate.enter(&job.endpoint, sending.max_concurrency(&state.config), now).map_err(snooze)?;
+    let mut pass = state.gate.enter(&job.endpoint, max_concurrency(state, sending), now).map_err(snooze)?;
     let asked = async {
         if let Some(rate) = sending.rate
             && let Some(not_now) = pass.take(store, rate, now).await?
@@ -235,6 +235,10 @@ async fn admit(state: &FanoutState, queue: &Queue, job: &Deliver, sending: &Send
         Ok(Some(not_now)) => Err(snooze(not_now)),
         Err(error) => Err(unanswered(&error)),
     }
+}
+
+fn max_concurrency(state: &FanoutState, sending: &Sending) -> u32 {
+    sending.max_concurrency.unwrap_or(state.config.max_concurrency)
 }
 
 /// Opens the line in the log, which is also the endpoint's lease for this POST.
@@ -258,7 +262,7 @@ fn opening(state: &FanoutState, job: &Deliver, delivery: &str, sending: &Sending
         turn,
         now,
         expires_at: now.after(state.config.timeout() + MARGIN),
-        max_concurrency: sending.max_concurrency(&state.config),
+        max_concurrency: max_concurrency(state, sending),
         strict: sending.ordering == Ordering::Strict,
     }
 }

@@ -40,6 +40,18 @@ pub struct Declaration {
     pub example: Option<Value>,
 }
 
+impl Declaration {
+    /// Says whether a payload fits the schema, if there is one.
+    ///
+    /// # Errors
+    /// Says where it does not fit, or where the schema is none.
+    pub fn check_payload(&self, event_type: &str, payload: &Value) -> Result<(), EventTypeError> {
+        let Some(schema) = &self.schema else { return Ok(()) };
+        let misfit = |misfit| EventTypeError::Payload { event_type: event_type.to_owned(), misfit };
+        Schema::read(schema.clone()).map_err(EventTypeError::Schema)?.check(payload).map_err(misfit)
+    }
+}
+
 /// A declared type.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EventType {

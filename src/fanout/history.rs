@@ -53,6 +53,9 @@ pub enum HistoryError {
     /// A cursor that is none.
     #[error(transparent)]
     Cursor(#[from] InvalidCursor),
+    /// There is none with this id, or retention has taken it.
+    #[error("there is no {0} `{1}` (any more)")]
+    NoSuch(&'static str, String),
     /// The database did not answer.
     #[error("the database did not answer: {0}")]
     Data(#[from] sqlx::Error),
@@ -136,6 +139,20 @@ pub async fn deliveries(
     });
     let rows = rows.into_iter().map(Delivery::try_from).collect::<Result<Vec<_>, _>>()?;
     Ok(Page::of(rows, page, look, |d| &d.id, |d| filter.fits(d)))
+}
+
+/// One delivery.
+///
+/// # Errors
+/// When there is none.
+pub async fn delivery(db: &Database, id: &str) -> Result<Delivery, HistoryError> {
+    let row: Option<DeliveryRow> = on_pool!(db.read(), pool => {
+        sqlx::query_as(concat!("select ", delivery_columns!(), " from deliveries where id = $1"))
+            .bind(id)
+            .fetch_optional(pool)
+            .await?
+    });
+    row.ok_or_else(|| HistoryError::NoSuch("delivery", id.chars().take(80).collect()))?.try_into()
 }
 
 /// A page of the attempts of one delivery.

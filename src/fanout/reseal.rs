@@ -1,10 +1,13 @@
-//! Keeps what is sealed under the current key: rows from before secrets were sealed, and rows of an earlier key.
+//! Keeps what is sealed under the current key: rows from before secrets and headers were sealed, and rows
+//! of an earlier key.
 //!
 //! Goes in bounded batches, each in one transaction; a process that dies in between has done whole rows, and the next
 //! call goes on. Several at once do the same work twice and no harm.
 
+use sqlx::FromRow;
+
 use super::FanoutState;
-use super::endpoints::{EndpointError, SecretRow, seal, secret_columns};
+use super::endpoints::{EndpointError, HeadersRow, SecretRow, seal, seal_headers, secret_columns};
 use crate::data::{Database, Tx};
 use crate::sealing::{SealError, Sealer};
 use crate::{on_pool, on_tx};
@@ -21,7 +24,7 @@ pub enum Reseal {
     All,
 }
 
-/// Seals secrets with the current key; how many that were.
+/// Seals secrets and static headers with the current key; how many rows that were.
 ///
 /// # Errors
 /// When a secret can't be opened, or the database did not take a batch; those before it are sealed.
@@ -37,6 +40,18 @@ pub async fn reseal(state: &FanoutState, which: Reseal) -> Result<u64, EndpointE
         for row in &rows {
             was_plain |= row.is_plain();
             sealed += seal_row(&mut tx, state, row).await?;
+        }
+        tx.commit().await?;
+    }
+    after.clear();
+    loop {
+        let mut tx = state.db.begin().await?;
+        let rows = headers_not_of(&mut tx, key, which, &after).await?;
+        let Some(last) = rows.last() else { break };
+        after.clone_from(&last.id);
+        for row in &rows {
+            was_plain |= row.headers.is_plain();
+            sealed += seal_headers_of(&mut tx, state, row).await?;
         }
         tx.commit().await?;
     }
@@ -71,9 +86,12 @@ pub async fn is_sealed(db: &Database) -> Result<bool, sqlx::Error> {
 
 async fn keys(db: &Database) -> Result<Vec<String>, sqlx::Error> {
     on_pool!(db.read(), pool => {
-        sqlx::query_scalar("select distinct key_id from endpoint_secrets where key_id is not null")
-            .fetch_all(pool)
-            .await
+        sqlx::query_scalar(
+            "select key_id from endpoint_secrets where key_id is not null
+             union select headers_key from endpoints where headers_key is not null and headers <> '{}'",
+        )
+        .fetch_all(pool)
+        .await
     })
 }
 
@@ -102,6 +120,55 @@ async fn seal_row(tx: &mut Tx, state: &FanoutState, row: &SecretRow) -> Result<u
             .execute(conn)
             .await?
             .rows_affected()
+    });
+    Ok(rows)
+}
+
+#[derive(FromRow)]
+struct EndpointsHeaders {
+    id: String,
+    updated_at: i64,
+    #[sqlx(flatten)]
+    headers: HeadersRow,
+}
+
+async fn headers_not_of(
+    tx: &mut Tx,
+    key: &str,
+    which: Reseal,
+    after: &str,
+) -> Result<Vec<EndpointsHeaders>, sqlx::Error> {
+    on_tx!(tx, conn => {
+        sqlx::query_as(
+            "select id, updated_at, headers, headers_key, headers_sealed from endpoints
+             where headers <> '{}' and (headers_key is null or ($4 and headers_key <> $1)) and id > $2
+             order by id limit $3",
+        )
+        .bind(key)
+        .bind(after)
+        .bind(BATCH)
+        .bind(which == Reseal::All)
+        .fetch_all(conn)
+        .await
+    })
+}
+
+/// Zero when the endpoint was changed meanwhile: then it was sealed by that.
+async fn seal_headers_of(tx: &mut Tx, state: &FanoutState, row: &EndpointsHeaders) -> Result<u64, EndpointError> {
+    let kept = seal_headers(state, &row.id, &row.headers.open(state, &row.id)?)?;
+    let rows = on_tx!(tx, conn => {
+        sqlx::query(
+            "update endpoints set headers = $2, headers_key = $3, headers_sealed = $4
+             where id = $1 and updated_at = $5",
+        )
+        .bind(&row.id)
+        .bind(kept.names)
+        .bind(kept.key_id)
+        .bind(kept.sealed)
+        .bind(row.updated_at)
+        .execute(conn)
+        .await?
+        .rows_affected()
     });
     Ok(rows)
 }

@@ -2,9 +2,10 @@
 //!
 //! Known keywords: `type`, `properties`, `required`, `additionalProperties`, `items`, `enum`, `const`, `minimum`, `maximum`,
 //! `exclusiveMinimum`, `exclusiveMaximum`, `minLength`, `maxLength`, `minItems`, `maxItems`, `anyOf`, and the notes
-//! (`title`, `description`, `examples`, `default`, `format`, `deprecated`, `$schema`, `$id`, `$comment`) that check nothing. Any other keyword is
-//! refused with the schema: a rule that is not kept must not look as if it were. There are no references, so nothing is
-//! fetched and nothing goes round in circles, and no regular expressions. Numbers compare by their exact decimal value.
+//! (`title`, `description`, `examples`, `default`, `format`, `deprecated`, `$schema`, `$id`, `$comment`) that check
+//! nothing. Any other keyword is refused with the schema: a rule that is not kept must not look as if it were. There are no
+//! references, so nothing is fetched and nothing goes round in circles, and no regular expressions. Numbers compare by
+//! their exact decimal value.
 
 use std::fmt;
 

@@ -75,7 +75,8 @@ enum Key {
 /// Text that is no secret. Does not repeat it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the signing secret is neither `whsec_` followed by 24 to 64 bytes in base64 nor `whsk_` followed by an Ed25519 key pair of 64 bytes in base64"
+    "the signing secret is neither `whsec_` followed by 24 to 64 bytes in base64 nor `whsk_` followed by an Ed25519 key \
+     pair of 64 bytes in base64"
 )]
 pub struct InvalidSecret;
 

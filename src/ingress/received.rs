@@ -141,7 +141,8 @@ mod tests {
     #[test]
     fn payloads_of_older_and_newer_processes_are_read() {
         let mut json = serde_json::json!({
-            "source": "stripe", "event_id": "evt_1", "event_type": "a", "received_at": "2026-01-02T03:04:05Z", "headers": {}, "body": {"utf8": ""},
+            "source": "stripe", "event_id": "evt_1", "event_type": "a", "received_at": "2026-01-02T03:04:05Z",
+            "headers": {}, "body": {"utf8": ""},
         });
         let read = |json: &serde_json::Value| serde_json::from_str::<WebhookReceived>(&json.to_string()).unwrap();
         let old = read(&json);

@@ -54,6 +54,8 @@ pub(super) struct Source {
     pub(super) seats: Arc<Semaphore>,
     /// One claim takes at most so many.
     pub(super) at_once: usize,
+    /// So many free places are worth a claim while there are still jobs to hand out.
+    pub(super) worth_a_call: usize,
     pub(super) life: Life,
     pub(super) pulse: Arc<Pulse>,
 }
@@ -71,10 +73,10 @@ pub(super) fn at_once(apart: bool, places: usize) -> usize {
 }
 
 impl QueueBackend {
-    /// Sends the next claim before the jobs of the last one are handed out, where enough places are free for it to be worth
-    /// a call: a store that works apart would else stand idle meanwhile.
+    /// Sends the next claim while the jobs of the last one are handed out, as soon as enough places are free for it to be worth
+    /// a call: the store would else stand idle meanwhile.
     fn ask_ahead(&mut self, cx: &mut Context<'_>) {
-        if self.source.places.available_permits() < self.source.at_once.div_ceil(2) {
+        if self.claiming.is_some() || self.source.places.available_permits() < self.source.worth_a_call {
             return;
         }
         let mut claiming: Claiming = Box::pin(self.source.clone().claim());
@@ -159,6 +161,7 @@ impl Backend for QueueBackend {
     fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Ticket>, Infallible>>> {
         loop {
             if let Some(ticket) = self.buffer.pop_front() {
+                self.ask_ahead(cx);
                 return Poll::Ready(Some(Ok(Task::new(ticket))));
             }
             let source = &self.source;
@@ -166,7 +169,6 @@ impl Backend for QueueBackend {
             let tickets = ready!(claiming.as_mut().poll(cx));
             self.claiming = None;
             self.buffer.extend(tickets);
-            self.ask_ahead(cx);
         }
     }
 

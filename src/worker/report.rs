@@ -50,11 +50,25 @@ impl Reporter {
         if meters.len() > METERS_MAX {
             meters.clear();
         }
-        for (nth, (settlement, run)) in batch.iter().zip(runs).enumerate() {
-            let outcome = outcome(settled.and_then(|settled| settled.get(nth)), &settlement.verdict);
-            let key = (run.info.queue.clone(), Arc::clone(&run.info.kind));
-            meters.entry(key).or_insert_with_key(Meters::new).count(outcome, run);
-            say(run, &settlement.verdict, outcome);
+        let mut nth = 0;
+        // Neighbours are of one kind, mostly: they are looked up and counted together.
+        for alike in runs.chunk_by(|one, next| one.info.kind == next.info.kind && one.info.queue == next.info.queue) {
+            let key = (alike[0].info.queue.clone(), Arc::clone(&alike[0].info.kind));
+            let meters = meters.entry(key).or_insert_with_key(Meters::new);
+            let mut outcomes: Vec<(&'static str, u64)> = Vec::new();
+            for (run, settlement) in alike.iter().zip(&batch[nth..]) {
+                let outcome = outcome(settled.and_then(|settled| settled.get(nth)), &settlement.verdict);
+                nth += 1;
+                meters.time(run);
+                match outcomes.iter_mut().find(|(counted, _)| *counted == outcome) {
+                    Some((_, n)) => *n += 1,
+                    None => outcomes.push((outcome, 1)),
+                }
+                say(run, &settlement.verdict, outcome);
+            }
+            for (outcome, n) in outcomes {
+                meters.count(outcome, n, &alike[0]);
+            }
         }
     }
 }
@@ -69,14 +83,18 @@ impl Meters {
         }
     }
 
-    fn count(&mut self, outcome: &'static str, run: &Run) {
+    fn time(&self, run: &Run) {
         self.run.record(run.ran.as_secs_f64());
         self.wait.record(run.waited.as_secs_f64());
+    }
+
+    /// `like` is one of those that ended so.
+    fn count(&mut self, outcome: &'static str, n: u64, like: &Run) {
         let counter = self.outcomes.entry(outcome).or_insert_with(|| {
-            let (queue, kind) = (run.info.queue.to_string(), run.info.kind.to_string());
+            let (queue, kind) = (like.info.queue.to_string(), like.info.kind.to_string());
             ::metrics::counter!(metrics::OUTCOMES, "queue" => queue, "kind" => kind, "outcome" => outcome)
         });
-        counter.increment(1);
+        counter.increment(n);
     }
 }
 
@@ -99,7 +117,8 @@ fn say(run: &Run, verdict: &Verdict, outcome: &'static str) {
     let (kind, queue, attempt) = (&*info.kind, &info.queue, info.number);
     match verdict {
         Verdict::Retry { error, delay } => {
-            tracing::warn!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, retry_ms = delay.as_millis(), error, outcome, "attempt failed");
+            let retry_ms = delay.as_millis();
+            tracing::warn!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, retry_ms, error, outcome, "attempt failed");
         }
         Verdict::Dead { reason, error } => {
             tracing::error!(job.id = %id, job.kind = kind, %queue, attempt, duration_ms, %reason, error, outcome, "job is dead");

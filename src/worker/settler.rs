@@ -6,6 +6,7 @@
 //! be taken in any order: each settlement stands for itself.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -23,7 +24,8 @@ use crate::store::{BATCH_MAX, Settled, Settlement, Store};
 
 /// Calls under way at once.
 const CALLS_MAX: usize = 2;
-/// While a call is under way fewer than this wait for its answer: a second small call would only cost a second commit.
+/// While a call is under way fewer than this wait for its answer, and fewer than half of all attempts: a second small call
+/// would only cost a second commit. With halves one is being settled while the other runs.
 const SECOND_CALL: usize = 64;
 /// Turns that others get before a call, at most.
 const TURNS_MAX: usize = 8;
@@ -53,6 +55,8 @@ struct Shared {
     /// Reports are made here, off the way of the next settlements.
     tasks: TaskTracker,
     waiting: Mutex<Vec<Ended>>,
+    /// So many that wait are worth a second call.
+    enough: AtomicUsize,
     wake: Notify,
     hard_stop: CancellationToken,
 }
@@ -66,7 +70,8 @@ impl Settler {
         hard_stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (reporter, waiting, wake) = (Arc::default(), Mutex::default(), Notify::new());
-        let shared = Arc::new(Shared { store, running, reporter, tasks, waiting, wake, hard_stop });
+        let enough = AtomicUsize::new(SECOND_CALL);
+        let shared = Arc::new(Shared { store, running, reporter, tasks, waiting, enough, wake, hard_stop });
         (Self(Arc::clone(&shared)), async move { shared.serve().await })
     }
 
@@ -75,7 +80,7 @@ impl Settler {
         let mut waiting = self.0.lock();
         waiting.push(ended);
         // The loop sleeps through what would not make it call the store.
-        let wakes = waiting.len() == 1 || waiting.len() == SECOND_CALL || waiting.len() == BATCH_MAX;
+        let wakes = waiting.len() == 1 || waiting.len() == self.0.enough.load(Ordering::Relaxed);
         drop(waiting);
         if wakes {
             self.0.wake.notify_one();
@@ -88,8 +93,9 @@ impl Shared {
         let mut calls = FuturesUnordered::new();
         while !self.hard_stop.is_cancelled() {
             while calls.len() < CALLS_MAX
-                && let Some(batch) = self.take(if calls.is_empty() { 1 } else { SECOND_CALL })
+                && let Some(batch) = self.take(if calls.is_empty() { 1 } else { self.enough.load(Ordering::Relaxed) })
             {
+                self.enough.store((self.running.len() / 2).clamp(SECOND_CALL, BATCH_MAX), Ordering::Relaxed);
                 calls.push(self.call(batch));
             }
             tokio::select! {
@@ -113,7 +119,7 @@ impl Shared {
         let mut seen = 0;
         for _ in 0..TURNS_MAX {
             let waiting = self.lock().len();
-            if waiting == seen || waiting >= SECOND_CALL {
+            if waiting == seen || waiting >= self.enough.load(Ordering::Relaxed) {
                 return;
             }
             seen = waiting;

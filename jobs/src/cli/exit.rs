@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use tidemill::admin::{Refusal, Sort};
 use tidemill::data::DataError;
+use tidemill::fanout::history::HistoryError;
+use tidemill::fanout::recovery::RecoveryError;
 use tidemill::store::StoreError;
 
 /// What the exit codes mean, for `--help`.
@@ -12,7 +14,7 @@ Exit codes:
   0  done
   1  failed: something is broken, the message says what
   2  wrong usage: an argument or option is not allowed
-  3  not found: no such job, queue, schedule or key
+  3  not found: nothing has this id or name
   4  refused: its present state does not allow this
   5  unavailable: the store or the database did not answer; try again";
 
@@ -143,6 +145,15 @@ fn with_advice(refusal: &Refusal) -> String {
             Refusal::Store(StoreError::NoSuchQueue(_)) => "`tidemill queues list` shows all queues",
             Refusal::Store(StoreError::NoSuchSchedule(_)) => "`tidemill schedules list` shows all schedules",
             Refusal::Key(_) => "`tidemill keys list` shows all keys",
+            Refusal::Endpoint(_) | Refusal::Recovery(RecoveryError::Endpoint(_)) => {
+                "`tidemill endpoints list` shows all endpoints"
+            }
+            Refusal::Recovery(RecoveryError::NoSuchRecovery(_)) => "`tidemill recoveries list` shows them",
+            Refusal::Recovery(_) | Refusal::History(HistoryError::NoSuch("delivery", _)) => {
+                "`tidemill deliveries list` shows those that are kept"
+            }
+            Refusal::History(_) => "`tidemill messages list` shows those that are kept",
+            Refusal::EventType(_) => "`tidemill event-types list` shows all types",
             _ => return refusal.to_string(),
         },
         Sort::Unavailable => "nothing was changed; try again, and see `tidemill check` if it stays so",

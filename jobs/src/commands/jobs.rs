@@ -4,14 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
-use serde_json::json;
-use tidemill::admin::{Admin, Desk, JobOnDesk, Limit, May, Paged, Refusal};
+use tidemill::admin::{Admin, Desk, JobOnDesk, May};
 use tidemill::clock::Timestamp;
-use tidemill::job::{JobId, JobRecord, JobState, QueueName};
+use tidemill::job::{JobId, JobState, QueueName};
 use tidemill::store::{Cancel, Cursor, ListQuery, RetryDead, WhyNot};
 
-use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Screen, Table};
+use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Pages, Screen, each};
 
 /// Look at jobs; retry, cancel or delete them
 #[derive(Debug, Args)]
@@ -76,12 +74,8 @@ struct List {
     /// Only of this tenant
     #[arg(long)]
     tenant: Option<String>,
-    /// At most so many, 1 to 200
-    #[arg(long, default_value = "50", allow_negative_numbers = true)]
-    limit: Limit,
-    /// Go on where the page before ended
-    #[arg(long)]
-    cursor: Option<Cursor>,
+    #[command(flatten)]
+    pages: Pages<Cursor>,
 }
 
 impl Jobs {
@@ -97,44 +91,37 @@ impl Jobs {
             What::Show { id } => show(&desk.job(&may, id).await?, &mut screen),
             What::Retry { ids } => {
                 each(&ids, &mut screen, async |id| {
-                    Ok(match desk.retry(&may, id).await? {
+                    let says = match desk.retry(&may, *id).await? {
                         RetryDead::Revived => "ready again, attempts counted from zero",
                         RetryDead::RunNow => "ready now",
-                    })
+                    };
+                    Ok(says.to_owned())
                 })
                 .await
             }
             What::Cancel { ids, reason } => {
                 each(&ids, &mut screen, async |id| {
-                    Ok(match desk.cancel(&may, id, &reason).await? {
+                    let says = match desk.cancel(&may, *id, &reason).await? {
                         Cancel::Cancelled => "cancelled",
                         Cancel::Requested => "is running; its worker is told to stop it",
-                    })
+                    };
+                    Ok(says.to_owned())
                 })
                 .await
             }
             What::Delete { ids } => {
-                each(&ids, &mut screen, async |id| desk.delete(&may, id).await.map(|()| "deleted")).await
+                each(&ids, &mut screen, async |id| desk.delete(&may, *id).await.map(|()| "deleted".to_owned())).await
             }
         }
     }
 }
 
 async fn list(desk: &Desk, may: &May<Admin>, filter: List, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
-    let List { queue, state, kind, tenant, limit, cursor } = filter;
+    use Align::{Left, Right};
+    let List { queue, state, kind, tenant, pages: Pages { limit, cursor } } = filter;
     let (kind, tenant) = (kind.map(Into::into), tenant.map(Into::into));
     let page = desk.jobs(may, ListQuery { queue, state, kind, tenant, cursor, limit: limit.get() }).await?;
-    if screen.is_json() {
-        screen.json(&page)?;
-    } else {
-        list_for_people(&page, screen)?;
-    }
-    Ok(Exit::Done.into())
-}
-
-fn list_for_people(page: &Paged<JobRecord>, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    use Align::{Left, Right};
-    let mut table = Table::new(&[
+    let columns = [
         ("ID", Left),
         ("STATE", Left),
         ("QUEUE", Left),
@@ -142,14 +129,14 @@ fn list_for_people(page: &Paged<JobRecord>, screen: &mut Screen<'_>) -> Result<(
         ("TRIES", Right),
         ("WHEN", Left),
         ("LAST ERROR", Left),
-    ]);
-    for job in &page.items {
+    ];
+    screen.page(&page, &columns, "no such jobs", |job, screen| {
         let when = match job.state {
             JobState::Scheduled | JobState::Ready => job.run_at,
             JobState::Running => job.started_at.unwrap_or(job.run_at),
             JobState::Completed | JobState::Dead | JobState::Cancelled => job.finished_at.unwrap_or(job.run_at),
         };
-        table.row([
+        vec![
             job.id.to_string(),
             job.state.to_string(),
             job.queue.to_string(),
@@ -157,14 +144,9 @@ fn list_for_people(page: &Paged<JobRecord>, screen: &mut Screen<'_>) -> Result<(
             format!("{}/{}", job.attempt, job.max_attempts),
             screen.relative(when),
             job.failures.last().map(|f| f.error.clone()).unwrap_or_default(),
-        ]);
-    }
-    let none = if page.next.is_some() { "none on this page" } else { "no such jobs" };
-    screen.table(&table, none)?;
-    if let Some(next) = &page.next {
-        screen.line(format!("more: --cursor {next}"))?;
-    }
-    Ok(())
+        ]
+    })?;
+    Ok(Exit::Done.into())
 }
 
 fn show(shown: &JobOnDesk, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
@@ -174,7 +156,7 @@ fn show(shown: &JobOnDesk, screen: &mut Screen<'_>) -> Result<ExitCode, Failure>
     }
     let job = &shown.job;
     let state = job.dead_reason.map_or(job.state.to_string(), |reason| format!("{} ({reason})", job.state));
-    let facts = [
+    screen.facts([
         ("id", job.id.to_string()),
         ("kind", job.kind.to_string()),
         ("queue", format!("{}, priority {}", job.queue, job.priority.get())),
@@ -192,10 +174,7 @@ fn show(shown: &JobOnDesk, screen: &mut Screen<'_>) -> Result<ExitCode, Failure>
         ("progress", job.progress.as_ref().map_or_else(String::new, |p| format!("{} % {}", p.percent, p.note))),
         ("payload", job.payload.get().to_owned()),
         ("result", job.result.as_ref().map_or_else(String::new, |r| r.get().to_owned())),
-    ];
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        screen.line(format!("{name:<11}  {value}"))?;
-    }
+    ])?;
     for failure in &job.failures {
         let when = screen.relative(failure.at);
         screen.line(format!("{:<11}  try {}, {when}: {}", "error", failure.attempt, failure.error))?;
@@ -217,40 +196,4 @@ fn words(why: &WhyNot, screen: &Screen<'_>) -> String {
         WhyNot::RateLimited { until } => format!("its queue's rate is used up until {until}"),
         WhyNot::Waiting { ahead } => format!("{ahead} others are before it"),
     }
-}
-
-#[derive(Debug, Serialize)]
-struct Outcome {
-    id: JobId,
-    done: bool,
-    says: String,
-}
-
-/// Does the same to several jobs; the exit code is the worst of theirs.
-async fn each(
-    ids: &[JobId],
-    screen: &mut Screen<'_>,
-    act: impl AsyncFn(JobId) -> Result<&'static str, Refusal>,
-) -> Result<ExitCode, Failure> {
-    let (mut outcomes, mut worst) = (Vec::new(), Exit::Done);
-    for id in ids {
-        let outcome = match act(*id).await {
-            Ok(says) => Outcome { id: *id, done: true, says: says.to_owned() },
-            // One alone fails as itself, on standard error.
-            Err(refusal) if ids.len() == 1 => return Err(refusal.into()),
-            Err(refusal) => {
-                let failure = Failure::from(refusal);
-                worst = worst.max(failure.exit());
-                Outcome { id: *id, done: false, says: failure.to_string() }
-            }
-        };
-        if !screen.is_json() {
-            screen.line(format!("{id}  {}", outcome.says))?;
-        }
-        outcomes.push(outcome);
-    }
-    if screen.is_json() {
-        screen.json(&json!({ "items": outcomes }))?;
-    }
-    Ok(worst.into())
 }

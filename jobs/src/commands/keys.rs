@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use tidemill::admin::{Admin, Ask, Desk, KeyId, KeyRecord, Limit, May, Place, Role};
+use tidemill::admin::{Admin, Ask, Desk, KeyId, KeyRecord, May, Place, Role};
 use tidemill::clock::Timestamp;
 
-use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Screen, Span, Table};
+use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Pages, Screen, Span};
 
 /// Make, list and revoke API keys
 #[derive(Debug, Args)]
@@ -44,14 +44,7 @@ enum What {
         expires_in: Option<Span>,
     },
     /// List all keys, revoked and expired ones too
-    List {
-        /// At most so many, 1 to 200
-        #[arg(long, default_value = "200", allow_negative_numbers = true)]
-        limit: Limit,
-        /// Go on where the page before ended
-        #[arg(long)]
-        cursor: Option<Place>,
-    },
+    List(Pages<Place>),
     /// Take a key back; it opens nothing from this moment on
     Revoke {
         /// The key's id: the middle part of `tm_<id>_…`
@@ -79,14 +72,10 @@ impl Keys {
                         .line(format!("id {}, role {}; this is the only time it is shown", record.id, record.role))?;
                 }
             }
-            What::List { limit, cursor } => list(desk, &may, &Ask { cursor, limit }, now, &mut screen).await?,
+            What::List(pages) => list(desk, &may, &pages.into(), now, &mut screen).await?,
             What::Revoke { id } => {
                 let record = desk.revoke_key(&may, &id).await?;
-                if screen.is_json() {
-                    screen.json(&record)?;
-                } else {
-                    screen.line(format!("{id} ({}) is revoked and opens nothing any more", record.name))?;
-                }
+                screen.say(&record, format!("{id} ({}) is revoked and opens nothing any more", record.name))?;
             }
         }
         Ok(Exit::Done.into())
@@ -101,25 +90,18 @@ async fn list(
     screen: &mut Screen<'_>,
 ) -> Result<(), Failure> {
     let page = desk.keys(may, ask).await?;
-    if screen.is_json() {
-        return Ok(screen.json(&page)?);
-    }
-    let mut table = Table::new(&["ID", "NAME", "ROLE", "MADE", "LAST USED", "STATE"].map(|n| (n, Align::Left)));
-    for key in &page.items {
-        table.row([
+    let columns = ["ID", "NAME", "ROLE", "MADE", "LAST USED", "STATE"].map(|name| (name, Align::Left));
+    let none = "no keys yet: `tidemill keys create NAME --role ROLE` makes one";
+    Ok(screen.page(&page, &columns, none, |key, screen| {
+        vec![
             key.id.to_string(),
             key.name.clone(),
             key.role.to_string(),
             screen.relative(key.created_at),
             key.last_used_at.map_or_else(|| "never".to_owned(), |at| screen.relative(at)),
             state(key, now, screen),
-        ]);
-    }
-    screen.table(&table, "no keys yet: `tidemill keys create NAME --role ROLE` makes one")?;
-    if let Some(next) = &page.next {
-        screen.line(format!("more: --cursor {next}"))?;
-    }
-    Ok(())
+        ]
+    })?)
 }
 
 fn state(key: &KeyRecord, now: Timestamp, screen: &Screen<'_>) -> String {

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use tidemill::admin::{Admin, Ask, Desk, Limit, May, Place};
+use tidemill::admin::{Admin, Ask, Desk, May, Place};
 use tidemill::clock::Timestamp;
 use tidemill::job::QueueName;
 
-use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Screen, Table};
+use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Pages, Screen};
 
 /// Look at queues; pause, resume or purge them
 #[derive(Debug, Args)]
@@ -29,14 +29,7 @@ pub struct Queues {
 #[derive(Debug, Subcommand)]
 enum What {
     /// List all queues with how many jobs are in which state
-    List {
-        /// At most so many, 1 to 200
-        #[arg(long, default_value = "200", allow_negative_numbers = true)]
-        limit: Limit,
-        /// Go on where the page before ended
-        #[arg(long)]
-        cursor: Option<Place>,
-    },
+    List(Pages<Place>),
     /// Give out no more jobs of a queue; what runs goes on
     Pause {
         /// The queue's name
@@ -66,16 +59,16 @@ impl Queues {
         let may = self.common.may();
         let mut screen = Screen::new(out, self.common.json, now);
         match self.what {
-            What::List { limit, cursor } => list(desk, &may, &Ask { cursor, limit }, &mut screen).await?,
+            What::List(pages) => list(desk, &may, &pages.into(), &mut screen).await?,
             What::Pause { queue } => {
                 let done = desk.pause(&may, &queue).await?;
                 let words = if done.changed { "is paused" } else { "was paused before" };
-                say(&mut screen, &done, format!("{queue} {words}; what runs goes on"))?;
+                screen.say(&done, format!("{queue} {words}; what runs goes on"))?;
             }
             What::Resume { queue } => {
                 let done = desk.resume(&may, &queue).await?;
                 let words = if done.changed { "gives out jobs again" } else { "was not paused" };
-                say(&mut screen, &done, format!("{queue} {words}"))?;
+                screen.say(&done, format!("{queue} {words}"))?;
             }
             What::Purge { queue, yes: false } => {
                 let advice = format!("this cancels every waiting job of {queue}: repeat it with --yes");
@@ -84,7 +77,7 @@ impl Queues {
             What::Purge { queue, yes: true } => {
                 let done = desk.purge(&may, &queue).await?;
                 let rest = if done.more { "; there are more, repeat it" } else { "" };
-                say(&mut screen, &done, format!("cancelled {} waiting jobs of {queue}{rest}", done.cancelled))?;
+                screen.say(&done, format!("cancelled {} waiting jobs of {queue}{rest}", done.cancelled))?;
             }
         }
         Ok(Exit::Done.into())
@@ -94,10 +87,7 @@ impl Queues {
 async fn list(desk: &Desk, may: &May<Admin>, ask: &Ask, screen: &mut Screen<'_>) -> Result<(), Failure> {
     use Align::{Left, Right};
     let page = desk.queues(may, ask).await?;
-    if screen.is_json() {
-        return Ok(screen.json(&page)?);
-    }
-    let mut table = Table::new(&[
+    let columns = [
         ("QUEUE", Left),
         ("READY", Right),
         ("SCHEDULED", Right),
@@ -106,9 +96,10 @@ async fn list(desk: &Desk, may: &May<Admin>, ask: &Ask, screen: &mut Screen<'_>)
         ("COMPLETED", Right),
         ("OLDEST READY", Right),
         ("", Left),
-    ]);
-    for queue in &page.items {
-        table.row([
+    ];
+    let none = "no queues are known yet: `tidemill serve` makes the configured ones known";
+    Ok(screen.page(&page, &columns, none, |queue, _| {
+        vec![
             queue.queue.to_string(),
             queue.ready.to_string(),
             queue.scheduled.to_string(),
@@ -117,15 +108,6 @@ async fn list(desk: &Desk, may: &May<Admin>, ask: &Ask, screen: &mut Screen<'_>)
             queue.completed_total.to_string(),
             queue.oldest_ready_ms.map_or_else(String::new, |ms| format!("{}.{} s", ms / 1_000, ms / 100 % 10)),
             if queue.paused { "paused".to_owned() } else { String::new() },
-        ]);
-    }
-    screen.table(&table, "no queues are known yet: `tidemill serve` makes the configured ones known")?;
-    if let Some(next) = &page.next {
-        screen.line(format!("more: --cursor {next}"))?;
-    }
-    Ok(())
-}
-
-fn say(screen: &mut Screen<'_>, done: &impl serde::Serialize, words: String) -> std::io::Result<()> {
-    if screen.is_json() { screen.json(done) } else { screen.line(words) }
+        ]
+    })?)
 }

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tidemill::admin::{Admin, Ask, Desk, Limit, May, Place};
+use tidemill::admin::{Admin, Ask, Desk, May, Place};
 use tidemill::clock::Timestamp;
 use tidemill::config::schedules::PlanText;
 use tidemill::schedule::ScheduleView;
 use tidemill::store::{Fired, HistoryEntry};
 
-use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Screen, Table};
+use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Pages, Screen, Table};
 
 /// Look at schedules; run, pause or resume them
 #[derive(Debug, Args)]
@@ -32,14 +32,7 @@ pub struct Schedules {
 #[derive(Debug, Subcommand)]
 enum What {
     /// List all schedules and when they are due
-    List {
-        /// At most so many, 1 to 200
-        #[arg(long, default_value = "200", allow_negative_numbers = true)]
-        limit: Limit,
-        /// Go on where the page before ended
-        #[arg(long)]
-        cursor: Option<Place>,
-    },
+    List(Pages<Place>),
     /// Enqueue a schedule's job now; its plan goes on as if nothing had happened
     Run {
         /// The schedule's name
@@ -71,14 +64,10 @@ impl Schedules {
         let may = self.common.may();
         let mut screen = Screen::new(out, self.common.json, now);
         match self.what {
-            What::List { limit, cursor } => list(desk, &may, &Ask { cursor, limit }, &mut screen).await?,
+            What::List(pages) => list(desk, &may, &pages.into(), &mut screen).await?,
             What::Run { name } => {
                 let job = desk.run_schedule(&may, &name).await?;
-                if screen.is_json() {
-                    screen.json(&json!({ "job": job }))?;
-                } else {
-                    screen.line(format!("enqueued {job} for {name}"))?;
-                }
+                screen.say(&json!({ "job": job }), format!("enqueued {job} for {name}"))?;
             }
             What::Pause { name } => {
                 let schedule = desk.pause_schedule(&may, &name).await?;
@@ -96,31 +85,23 @@ impl Schedules {
 
 async fn list(desk: &Desk, may: &May<Admin>, ask: &Ask, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let page = desk.schedules(may, ask).await?;
-    if screen.is_json() {
-        return Ok(screen.json(&page)?);
-    }
     let columns = ["SCHEDULE", "PLAN", "NEXT", "LAST", "LAST JOB", ""].map(|name| (name, Align::Left));
-    let mut table = Table::new(&columns);
-    for schedule in &page.items {
+    let none = "no schedules are known yet: `tidemill serve` makes the declared ones known";
+    Ok(screen.page(&page, &columns, none, |schedule, screen| {
         let record = &schedule.record;
         let mut notes = Vec::new();
         notes.extend(record.paused.then(|| "paused".to_owned()));
         notes.extend(record.overridden.is_some().then(|| "changed by hand".to_owned()));
         notes.extend(schedule.problem.clone());
-        table.row([
+        vec![
             record.name.to_string(),
             schedule.plan.as_ref().map(plan).unwrap_or_default(),
             schedule.next_due.map(|at| screen.relative(at)).unwrap_or_default(),
             record.last_due.map(|at| screen.relative(at)).unwrap_or_default(),
             record.last_job.map(|job| job.to_string()).unwrap_or_default(),
             notes.join(", "),
-        ]);
-    }
-    screen.table(&table, "no schedules are known yet: `tidemill serve` makes the declared ones known")?;
-    if let Some(next) = &page.next {
-        screen.line(format!("more: --cursor {next}"))?;
-    }
-    Ok(())
+        ]
+    })?)
 }
 
 fn plan(plan: &PlanText) -> String {
@@ -134,7 +115,7 @@ fn plan(plan: &PlanText) -> String {
 }
 
 fn switched(schedule: &ScheduleView, screen: &mut Screen<'_>, words: &str) -> std::io::Result<()> {
-    if screen.is_json() { screen.json(schedule) } else { screen.line(format!("{} {words}", schedule.record.name)) }
+    screen.say(schedule, format!("{} {words}", schedule.record.name))
 }
 
 fn history(entries: &[HistoryEntry], screen: &mut Screen<'_>) -> std::io::Result<()> {

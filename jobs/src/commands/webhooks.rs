@@ -4,12 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use tidemill::admin::{Admin, Ask, Desk, Inbound, InboundOnDesk, InboxFilter, Limit, May, Paged, Place};
+use tidemill::admin::{Admin, Desk, InboundOnDesk, InboxFilter, May, Place};
 use tidemill::clock::Timestamp;
 
-use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Screen, Span, Table};
+use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Pages, Screen, Span};
 
-/// Look at webhooks that came in; process them again
+/// Look at webhooks that came in; process them again. For webhooks out: endpoints, deliveries
 #[derive(Debug, Args)]
 #[command(after_help = format!("\
 Examples:
@@ -59,12 +59,8 @@ struct List {
     /// Only of the last so long: 30m, 2h, 7d
     #[arg(long, value_name = "TIME")]
     last: Option<Span>,
-    /// At most so many, 1 to 200
-    #[arg(long, default_value = "50", allow_negative_numbers = true)]
-    limit: Limit,
-    /// Go on where the page before ended
-    #[arg(long)]
-    cursor: Option<Place>,
+    #[command(flatten)]
+    pages: Pages<Place>,
 }
 
 impl Webhooks {
@@ -100,21 +96,12 @@ async fn list(
     now: Timestamp,
     screen: &mut Screen<'_>,
 ) -> Result<ExitCode, Failure> {
-    let List { source, event_type, state, last, limit, cursor } = filter;
+    use Align::{Left, Right};
+    let List { source, event_type, state, last, pages } = filter;
     let since = last.map(|span| now.before(span.0));
     let filter = InboxFilter { source, event_type, state, since, until: None };
-    let page = desk.inbox(may, &filter, &Ask { cursor, limit }).await?;
-    if screen.is_json() {
-        screen.json(&page)?;
-    } else {
-        list_for_people(&page, screen)?;
-    }
-    Ok(Exit::Done.into())
-}
-
-fn list_for_people(page: &Paged<Inbound>, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    use Align::{Left, Right};
-    let mut table = Table::new(&[
+    let page = desk.inbox(may, &filter, &pages.into()).await?;
+    let columns = [
         ("SOURCE", Left),
         ("ID", Left),
         ("TYPE", Left),
@@ -122,9 +109,9 @@ fn list_for_people(page: &Paged<Inbound>, screen: &mut Screen<'_>) -> Result<(),
         ("RECEIVED", Left),
         ("AGAIN", Right),
         ("DIFFERING", Right),
-    ]);
-    for webhook in &page.items {
-        table.row([
+    ];
+    screen.page(&page, &columns, "no such webhooks", |webhook, screen| {
+        vec![
             webhook.source.clone(),
             webhook.event_id.clone(),
             webhook.event_type.clone(),
@@ -132,14 +119,9 @@ fn list_for_people(page: &Paged<Inbound>, screen: &mut Screen<'_>) -> Result<(),
             screen.relative(webhook.received_at),
             webhook.duplicates.to_string(),
             webhook.differing.to_string(),
-        ]);
-    }
-    let none = if page.next.is_some() { "none on this page" } else { "no such webhooks" };
-    screen.table(&table, none)?;
-    if let Some(next) = &page.next {
-        screen.line(format!("more: --cursor {next}"))?;
-    }
-    Ok(())
+        ]
+    })?;
+    Ok(Exit::Done.into())
 }
 
 fn show(shown: &InboundOnDesk, screen: &mut Screen<'_>) -> Result<ExitCode, Failure> {
@@ -150,7 +132,7 @@ fn show(shown: &InboundOnDesk, screen: &mut Screen<'_>) -> Result<ExitCode, Fail
     let webhook = &shown.webhook;
     let time = |at: Timestamp| format!("{at} ({})", screen.relative(at));
     let job_state = shown.job_state.map_or_else(|| "not kept any more".to_owned(), |state| state.to_string());
-    let facts = [
+    screen.facts([
         ("source", webhook.source.clone()),
         ("id", webhook.event_id.clone()),
         ("type", webhook.event_type.clone()),
@@ -162,10 +144,7 @@ fn show(shown: &InboundOnDesk, screen: &mut Screen<'_>) -> Result<ExitCode, Fail
         ("again", format!("{} times the same, {} times differing", webhook.duplicates, webhook.differing)),
         ("last again", webhook.last_duplicate_at.map(time).unwrap_or_default()),
         ("redelivered", format!("{} times", webhook.redeliveries)),
-    ];
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        screen.line(format!("{name:<11}  {value}"))?;
-    }
+    ])?;
     let Some(content) = &shown.content else { return Ok(Exit::Done.into()) };
     for (name, value) in &content.headers {
         screen.line(format!("{:<11}  {name}: {value}", "header"))?;

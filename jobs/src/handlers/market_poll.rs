@@ -10,7 +10,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tidemill::clock::Timestamp;
-use tidemill::job::{Done, JobError, JobKind, RetryPolicy};
+use tidemill::job::{Done, JobError, JobKind, JobSpec, RetryPolicy};
 use tidemill::worker::{Context, Handler};
 
 use crate::app::App;
@@ -65,12 +65,25 @@ impl Handler for MarketPoll {
     async fn run(self, ctx: Context, app: &App) -> Result<Done, JobError> {
         let report = poll(app, ctx.clock().now()).await?;
         let done = Done::with(&report);
-        let Some(observed_at) = report.observed_at else { return Ok(done) };
+        match report.told(ctx.tenant())? {
+            Some(event) => Ok(done.then(event)),
+            None => Ok(done),
+        }
+    }
+}
+
+impl Report {
+    /// What is told of it, if the source had figures.
+    ///
+    /// # Errors
+    /// Dead, when it is no event.
+    pub fn told(&self, tenant: Option<&str>) -> Result<Option<JobSpec>, JobError> {
+        let Some(observed_at) = self.observed_at else { return Ok(None) };
         // Also when nothing has changed: the attempt that kept these figures may have died before it could tell. Figures
         // that were told already have the same id, and are not told again.
         let id = format!("market:{PLATFORM}:{}", observed_at.as_ms());
         let payload = json!({ "platform": PLATFORM, "observed_at": observed_at });
-        Ok(done.then(events::publish(id, events::MARKET_UPDATED, ctx.tenant(), payload)?))
+        events::publish(id, events::MARKET_UPDATED, tenant, payload).map(Some)
     }
 }
 

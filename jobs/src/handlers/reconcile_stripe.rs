@@ -85,9 +85,19 @@ impl Handler for ReconcileStripe {
         }
         let until = self.until.unwrap_or_else(|| ctx.created_at());
         let report = reconcile(app, until.before(DAY * days), until).await?;
-        let id = format!("reconcile:{}", report.run);
-        let event = events::publish(id, events::RECONCILE_STRIPE_FINISHED, ctx.tenant(), json!(report))?;
+        let event = report.told(ctx.tenant())?;
         Ok(Done::with(report).then(event))
+    }
+}
+
+impl Report {
+    /// What is told of it.
+    ///
+    /// # Errors
+    /// Dead, when it is no event.
+    pub fn told(&self, tenant: Option<&str>) -> Result<JobSpec, JobError> {
+        let id = format!("reconcile:{}", self.run);
+        events::publish(id, events::RECONCILE_STRIPE_FINISHED, tenant, json!(self))
     }
 }
 

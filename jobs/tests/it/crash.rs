@@ -1,7 +1,8 @@
 //! The real binary, killed again and again under load, and judged from outside: nothing lost, nothing finished twice.
 //!
 //! [`rig`] runs the binary with fakes around it, [`sender`] posts signed webhooks until they are accepted, [`history`] is
-//! what an observer knows afterwards, [`checker`] judges it, [`ingress`] has the promises of webhooks in, and [`forged`] proves that the checker sees what it must.
+//! what an observer knows afterwards, [`checker`] judges it, [`ingress`] has the promises of webhooks in, [`fanout`] and
+//! [`recovery`] those of webhooks out, and [`forged`] proves that the checker sees what it must.
 
 mod checker;
 mod dump;
@@ -10,6 +11,7 @@ mod forged;
 mod history;
 mod ingress;
 mod on_redis;
+mod recovery;
 mod rig;
 mod sender;
 

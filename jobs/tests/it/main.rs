@@ -4,6 +4,7 @@
 mod accounts_sync;
 mod cli;
 mod crash;
+mod events;
 mod fakes;
 mod gpu_market;
 mod inbox;

@@ -26,7 +26,7 @@ fn acme() -> EndpointConfig {
         url: "https://example.com/hooks".into(),
         event_types: vec!["*".into()],
         secret_env: "ACME_SECRET".into(),
-        description: String::new(),
+        ..EndpointConfig::default()
     }
 }
 

@@ -1,21 +1,19 @@
-//! Webhooks out: publish; endpoints; messages, deliveries and attempts. What they mean, [`fanout`] knows.
+//! Webhooks out: publish; endpoints. What they mean, [`fanout`] knows.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Desk, Ordered};
 use crate::admin::page::Paged;
 use crate::admin::{Admin, AtLeast, May, Operator, Refusal, Role, Viewer};
-use crate::clock::Timestamp;
 use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, EndpointState, NewEndpoint, Rotation, Texts};
-use crate::fanout::history::{self, Delivery, DeliveryAttempt, DeliveryFilter};
 use crate::fanout::recovery::{self, NewRecovery, What};
-use crate::fanout::{self, Event, PageRequest, Secret, event_types};
+use crate::fanout::{self, Event, PageRequest, Secret, SendingChange, event_types};
 use crate::job::JobId;
 use crate::queue::EnqueueError;
 
 /// What shall change of an endpoint: its fields, or its state with a reason, not both at once.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointPatch {
     /// Another URL.
@@ -39,31 +37,15 @@ pub struct EndpointPatch {
     /// Other notes instead of all there were.
     #[serde(default)]
     pub metadata: Option<Texts>,
+    /// How it is sent to: what is named in it; null takes a setting back to its default.
+    #[serde(default)]
+    pub sending: Option<SendingChange>,
     /// `enabled`, `paused` or `disabled`.
     #[serde(default)]
     pub state: Option<String>,
     /// Why it is disabled or paused.
     #[serde(default)]
     pub reason: Option<String>,
-}
-
-/// A message without its body.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MessageOnDesk {
-    /// `msg_…`.
-    pub id: String,
-    /// Whose it is.
-    pub tenant: String,
-    /// The publisher's id.
-    pub event_id: String,
-    /// Its type.
-    pub event_type: String,
-    /// How long its body is.
-    pub body_bytes: usize,
-    /// When it was published.
-    pub created_at: Timestamp,
-    /// When every matching endpoint had its delivery.
-    pub fanned_at: Option<Timestamp>,
 }
 
 impl Desk {
@@ -136,9 +118,10 @@ impl Desk {
         id: &str,
         patch: EndpointPatch,
     ) -> Result<Endpoint, Refusal> {
-        let EndpointPatch { url, description, event_types, filter, headers, header_prefix, metadata, state, reason } =
-            patch;
-        let change = EndpointChange { url, description, event_types, filter, headers, header_prefix, metadata };
+        let EndpointPatch { url, description, event_types, filter, headers, header_prefix, .. } = patch;
+        let EndpointPatch { metadata, sending, state, reason, .. } = patch;
+        let change =
+            EndpointChange { url, description, event_types, filter, headers, header_prefix, metadata, sending };
         let (fields, says_why) = (change != EndpointChange::default(), reason.is_some());
         let reason = reason.unwrap_or_default();
         let switch = match (state.as_deref(), fields) {
@@ -208,60 +191,6 @@ impl Desk {
         let (subject, after) = (format!("endpoint:{}", clipped(id)), |_: &Secret| Value::from("rotated"));
         self.change(by.actor(), "endpoint.rotate", subject, None, after, act).await
     }
-
-    /// A page of messages, newest first, without their bodies.
-    ///
-    /// # Errors
-    /// When the cursor is none or the database did not answer.
-    pub async fn messages(
-        &self,
-        _by: &May<impl AtLeast<Viewer>>,
-        tenant: Option<&str>,
-        page: &PageRequest,
-    ) -> Result<Paged<MessageOnDesk>, Refusal> {
-        let page = history::messages(self.fanout.db(), tenant, page).await?;
-        let without_body = |m: history::Message| MessageOnDesk {
-            body_bytes: m.body.len(),
-            id: m.id,
-            tenant: m.tenant,
-            event_id: m.event_id,
-            event_type: m.event_type,
-            created_at: m.created_at,
-            fanned_at: m.fanned_at,
-        };
-        Ok(Paged { items: page.items.into_iter().map(without_body).collect(), next: page.next })
-    }
-
-    /// A page of deliveries, newest first.
-    ///
-    /// # Errors
-    /// When the cursor is none or the database did not answer.
-    pub async fn deliveries(
-        &self,
-        _by: &May<impl AtLeast<Viewer>>,
-        filter: &DeliveryFilter,
-        page: &PageRequest,
-    ) -> Result<Paged<Delivery>, Refusal> {
-        let page = history::deliveries(self.fanout.db(), filter, page).await?;
-        Ok(Paged { items: page.items, next: page.next })
-    }
-
-    /// A page of the POSTs of one delivery, newest first; what came back is for operators.
-    ///
-    /// # Errors
-    /// When the cursor is none or the database did not answer.
-    pub async fn attempts(
-        &self,
-        by: &May<impl AtLeast<Viewer>>,
-        delivery: &str,
-        page: &PageRequest,
-    ) -> Result<Paged<DeliveryAttempt>, Refusal> {
-        let mut page = history::attempts(self.fanout.db(), delivery, page).await?;
-        if by.role() < Role::Operator {
-            page.items.iter_mut().for_each(|attempt| attempt.reply.clear());
-        }
-        Ok(Paged { items: page.items, next: page.next })
-    }
 }
 
 /// Between what an endpoint may be switched.
@@ -272,13 +201,11 @@ enum Switch {
     Off,
 }
 
-/// Whoever knows such a URL may often post to it: to viewers it ends with its host. A static header may be a credential:
-/// they see the names.
+/// Whoever knows such a URL may often post to it: to viewers it ends with its host.
 fn shown(mut endpoint: Endpoint, role: Role) -> Endpoint {
     if role < Role::Operator {
         let host_ends = url::Url::parse(&endpoint.url).map_or(0, |url| url[..url::Position::BeforePath].len());
         endpoint.url.truncate(host_ends);
-        endpoint.headers.values_mut().for_each(|value| "…".clone_into(value));
     }
     endpoint
 }
@@ -288,7 +215,7 @@ fn described(endpoint: &Endpoint) -> Value {
         "url": endpoint.url, "description": endpoint.description, "event_types": endpoint.event_types,
         "state": endpoint.state, "reason": endpoint.reason, "filter": endpoint.filter,
         "headers": endpoint.headers.keys().collect::<Vec<_>>(), "header_prefix": endpoint.header_prefix,
-        "metadata": endpoint.metadata,
+        "metadata": endpoint.metadata, "sending": endpoint.sending,
     })
 }
 

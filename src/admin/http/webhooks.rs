@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::once::once;
-use crate::admin::{Admin, Desk, EndpointPatch, Limit, May, MessageOnDesk, Operator, Paged, Viewer};
+use crate::admin::{Admin, Desk, EndpointPatch, Limit, May, MessageInFull, MessageOnDesk, Operator, Paged, Viewer};
 use crate::fanout::endpoints::{Endpoint, NewEndpoint, Texts};
 use crate::fanout::history::{Delivery, DeliveryAttempt, DeliveryFilter, InvalidDeliveryState};
-use crate::fanout::{Event, PageRequest, Scheme};
+use crate::fanout::{Event, PageRequest, Scheme, Sending};
 use crate::problem::{self, Path, Problem, Query};
 
 type Named = (State<Arc<Desk>>, Path<String>);
@@ -53,6 +53,8 @@ pub(super) struct EndpointOrder {
     header_prefix: Option<String>,
     #[serde(default)]
     metadata: Texts,
+    #[serde(default)]
+    sending: Sending,
 }
 
 #[derive(Debug, Deserialize)]
@@ -135,6 +137,7 @@ impl From<EndpointOrder> for NewEndpoint {
             headers: order.headers,
             header_prefix: order.header_prefix,
             metadata: order.metadata,
+            sending: order.sending,
         }
     }
 }
@@ -174,6 +177,14 @@ pub(super) async fn deliveries(
     let Deliveries { message, endpoint, tenant, cursor, limit, .. } = ask;
     let filter = DeliveryFilter { message, endpoint, tenant, state: state.transpose()? };
     Ok(Json(desk.deliveries(&may, &filter, &page(cursor, limit)).await?))
+}
+
+pub(super) async fn message(may: May<Viewer>, (State(desk), Path(id)): Named) -> Result<Json<MessageInFull>, Problem> {
+    Ok(Json(desk.message(&may, &id).await?))
+}
+
+pub(super) async fn delivery(may: May<Viewer>, (State(desk), Path(id)): Named) -> Result<Json<Delivery>, Problem> {
+    Ok(Json(desk.delivery(&may, &id).await?))
 }
 
 pub(super) async fn attempts(

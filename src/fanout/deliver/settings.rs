@@ -1,49 +1,48 @@
 //! How an endpoint is sent to: order, concurrency, rate, schedule. An endpoint without a row has the defaults.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 use sqlx::FromRow;
 
 use crate::clock::Timestamp;
-use crate::config::fanout::{FanoutConfig, InvalidFanoutConfig};
-use crate::data::Database;
-use crate::on_pool;
-use crate::store::RateLimit;
+use crate::config::fanout::InvalidFanoutConfig;
+pub use crate::config::fanout::{Ordering, Rate, Sending};
+use crate::data::{Database, Tx};
+use crate::{on_pool, on_tx};
 
-/// In which order an endpoint gets its deliveries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ordering {
-    /// As they come; one that fails is passed by the next.
-    #[default]
-    None,
-    /// In the order in which their messages were fanned out: one at a time, and the next one waits until the former has
-    /// settled (succeeded, exhausted or cancelled).
-    Strict,
-}
-
-/// At most `limit` POSTs in `window_ms`, over all processes, evenly spread: at most a second's worth at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rate {
-    /// 1 to 1,000,000.
-    pub limit: u32,
-    /// 1,000 to 86,400,000.
-    pub window_ms: u64,
-}
-
-/// How an endpoint is sent to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What shall change of how an endpoint is sent to. What is not named stays; null takes it back to the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Sending {
-    /// The order of its deliveries.
-    pub ordering: Ordering,
-    /// POSTs under way at once, over all processes, 1 to 1,000; `None`: the configured number.
-    pub max_concurrency: Option<u32>,
-    /// `None`: no limit.
-    pub rate: Option<Rate>,
-    /// Its own waits after failed attempts, as `fanout.retry_delays_ms`; `None`: the configured ones. Deliveries that are
-    /// under way keep their number of attempts.
-    pub retry_delays_ms: Option<Vec<u64>>,
+pub struct SendingChange {
+    /// Another order; it begins with the next event.
+    #[serde(deserialize_with = "named")]
+    pub ordering: Option<Option<Ordering>>,
+    /// Another number of POSTs at once.
+    #[serde(deserialize_with = "named")]
+    pub max_concurrency: Option<Option<u32>>,
+    /// Another rate.
+    #[serde(deserialize_with = "named")]
+    pub rate: Option<Option<Rate>>,
+    /// Other waits.
+    #[serde(deserialize_with = "named")]
+    pub retry_delays_ms: Option<Option<Vec<u64>>>,
+}
+
+/// Tells null from nothing said.
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl SendingChange {
+    /// The settings with this change.
+    #[must_use]
+    pub fn over(self, of: Sending) -> Sending {
+        Sending {
+            ordering: self.ordering.map_or(of.ordering, Option::unwrap_or_default),
+            max_concurrency: self.max_concurrency.unwrap_or(of.max_concurrency),
+            rate: self.rate.unwrap_or(of.rate),
+            retry_delays_ms: self.retry_delays_ms.unwrap_or(of.retry_delays_ms),
+        }
+    }
 }
 
 /// Why settings were not kept or read.
@@ -70,47 +69,13 @@ pub enum SendingError {
     Data(#[from] sqlx::Error),
 }
 
-impl Rate {
-    /// As a bucket of a second's worth, so that no minute holds more than limit and that.
-    pub(in super::super) fn bucket(self) -> RateLimit {
-        let burst = (u64::from(self.limit) * 1_000 / self.window_ms).clamp(1, u64::from(self.limit));
-        RateLimit::TokenBucket {
-            burst: u32::try_from(burst).unwrap_or(self.limit),
-            limit: self.limit,
-            window_ms: self.window_ms,
-        }
+impl From<InvalidFanoutConfig> for SendingError {
+    fn from(InvalidFanoutConfig { field, value, allowed }: InvalidFanoutConfig) -> Self {
+        Self::Invalid { field, value, allowed }
     }
 }
 
-impl Sending {
-    pub(super) fn max_concurrency(&self, config: &FanoutConfig) -> u32 {
-        self.max_concurrency.unwrap_or(config.max_concurrency)
-    }
-
-    fn check(&self) -> Result<(), SendingError> {
-        let invalid = |field, value, allowed| Err(SendingError::Invalid { field, value, allowed });
-        if let Some(n) = self.max_concurrency.filter(|n| !(1..=1_000).contains(n)) {
-            return invalid("max_concurrency", n.to_string(), "1 to 1000");
-        }
-        if let Some(rate) = self.rate {
-            if !(1..=1_000_000).contains(&rate.limit) {
-                return invalid("rate.limit", rate.limit.to_string(), "1 to 1000000");
-            }
-            if !(1_000..=86_400_000).contains(&rate.window_ms) {
-                return invalid("rate.window_ms", rate.window_ms.to_string(), "1000 to 86400000");
-            }
-        }
-        if let Some(delays) = &self.retry_delays_ms {
-            let like = FanoutConfig { retry_delays_ms: delays.clone(), ..FanoutConfig::default() };
-            if let Err(InvalidFanoutConfig { field, value, allowed }) = like.check() {
-                return invalid(field, value, allowed);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(FromRow)]
+#[derive(Debug, FromRow)]
 pub(in super::super) struct SendingRow {
     pub(in super::super) ordering: Option<String>,
     max_concurrency: Option<i64>,
@@ -162,9 +127,21 @@ pub async fn sending(db: &Database, endpoint: &str) -> Result<Sending, SendingEr
 /// # Errors
 /// When a field is out of range or there is no such endpoint.
 pub async fn set_sending(db: &Database, endpoint: &str, to: &Sending, now: Timestamp) -> Result<(), SendingError> {
+    let mut tx = db.begin().await?;
+    keep_sending(&mut tx, endpoint, to, now).await?;
+    Ok(tx.commit().await?)
+}
+
+/// The same within a transaction.
+pub(in super::super) async fn keep_sending(
+    tx: &mut Tx,
+    endpoint: &str,
+    to: &Sending,
+    now: Timestamp,
+) -> Result<(), SendingError> {
     to.check()?;
     let delays = to.retry_delays_ms.as_ref().map(|delays| serde_json::Value::from(delays.as_slice()).to_string());
-    let rows = on_pool!(db.write(), pool => {
+    let rows = on_tx!(tx, conn => {
         sqlx::query(
             "insert into endpoint_delivery
                (endpoint_id, ordering, max_concurrency, rate_limit, rate_window_ms, retry_delays_ms, updated_at)
@@ -175,13 +152,13 @@ pub async fn set_sending(db: &Database, endpoint: &str, to: &Sending, now: Times
                updated_at = excluded.updated_at",
         )
         .bind(endpoint)
-        .bind(if to.ordering == Ordering::Strict { "strict" } else { "none" })
+        .bind(to.ordering.as_str())
         .bind(to.max_concurrency.map(i64::from))
         .bind(to.rate.map(|r| i64::from(r.limit)))
         .bind(to.rate.map(|r| i64::try_from(r.window_ms).unwrap_or(i64::MAX)))
         .bind(delays)
         .bind(now.as_ms())
-        .execute(pool)
+        .execute(conn)
         .await?
         .rows_affected()
     });

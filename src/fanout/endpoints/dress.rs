@@ -8,7 +8,6 @@ use super::super::ledger::Addressee;
 use super::super::signature::sign;
 use super::super::{FanoutState, Secret};
 use super::EndpointError;
-use super::settings::Texts;
 
 /// The headers of an endpoint's POSTs, without those of one message.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ pub(super) fn dress(state: &FanoutState, endpoint: &str, to: &Addressee) -> Resu
         return Err(EndpointError::NoSuchEndpoint(endpoint.to_owned()));
     }
     let corrupt = |detail: String| EndpointError::Corrupt { id: endpoint.to_owned(), detail };
-    let texts: Texts = serde_json::from_str(&to.headers).map_err(|e| corrupt(format!("headers: {e}")))?;
+    let texts = to.headers.open(state, endpoint)?;
     let agent = HeaderValue::from_static(concat!("tidemill/", env!("CARGO_PKG_VERSION")));
     let json = HeaderValue::from_static("application/json");
     let mut fixed = HeaderMap::from_iter([(USER_AGENT, agent)]);

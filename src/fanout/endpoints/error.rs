@@ -1,5 +1,6 @@
 //! What may be wrong with an endpoint, and the limits that say so.
 
+use super::super::deliver::SendingError;
 use super::super::event::is_tenant;
 use super::super::{InvalidCursor, InvalidFilter, InvalidPattern, InvalidSecret, Pattern, UrlRefused};
 use crate::sealing::SealError;
@@ -69,6 +70,17 @@ pub enum EndpointError {
     },
 }
 
+impl From<SendingError> for EndpointError {
+    fn from(error: SendingError) -> Self {
+        match error {
+            SendingError::Invalid { field, value, allowed } => Self::Invalid { field, value, allowed },
+            SendingError::NoSuchEndpoint(id) => Self::NoSuchEndpoint(id),
+            SendingError::Corrupt(id) => Self::Corrupt { id, detail: "how it is sent to".to_owned() },
+            SendingError::Data(error) => Self::Data(error),
+        }
+    }
+}
+
 pub(in super::super) fn check_tenant(tenant: &str) -> Result<(), EndpointError> {
     if is_tenant(tenant) { Ok(()) } else { Err(invalid("tenant", tenant, "1 to 64 of a-z A-Z 0-9 _ - .")) }
 }
@@ -88,6 +100,6 @@ pub(in super::super) fn parse_patterns(texts: &[String]) -> Result<Vec<Pattern>,
     Ok(texts.iter().map(|t| t.parse()).collect::<Result<_, _>>()?)
 }
 
-pub(super) fn invalid(field: &'static str, value: &str, allowed: &'static str) -> EndpointError {
+pub(in super::super) fn invalid(field: &'static str, value: &str, allowed: &'static str) -> EndpointError {
     EndpointError::Invalid { field, value: format!("`{}`", value.chars().take(80).collect::<String>()), allowed }
 }

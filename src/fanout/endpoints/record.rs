@@ -3,8 +3,10 @@
 use serde::Serialize;
 use sqlx::FromRow;
 
+use super::super::deliver::{Sending, SendingRow};
 use super::super::{Filter, InvalidFilter, Pattern};
 use super::EndpointError;
+use super::headers::HeadersRow;
 use super::settings::Texts;
 use crate::clock::Timestamp;
 
@@ -23,12 +25,14 @@ pub struct Endpoint {
     pub event_types: Vec<Pattern>,
     /// Which of those, by their payload.
     pub filter: Option<Filter>,
-    /// Sent with every POST.
+    /// Sent with every POST: the names. What their values are is not shown, since one may be a credential.
     pub headers: Texts,
     /// With `X-Acme`, `X-Acme-Signature` and its like are sent beside `webhook-signature`.
     pub header_prefix: Option<String>,
     /// The caller's own notes.
     pub metadata: Texts,
+    /// How it is sent to.
+    pub sending: Sending,
     /// Gets events, or not.
     pub state: EndpointState,
     /// Why it is disabled or paused.
@@ -57,15 +61,31 @@ pub(in super::super) fn to_json(patterns: &[Pattern]) -> String {
     serde_json::Value::from_iter(patterns.iter().map(Pattern::to_string)).to_string()
 }
 
-#[derive(FromRow)]
-pub(super) struct Row {
+/// Endpoints as they are read, after `where`.
+macro_rules! endpoint_where {
+    ($rest:literal) => {
+        concat!(
+            "select e.id, e.tenant, e.url, e.description, e.event_types, e.filter, e.headers, e.headers_key,
+                    e.headers_sealed, e.header_prefix, e.metadata, e.pause_reason, e.state, e.reason, e.declared,
+                    e.created_at, e.updated_at,
+                    s.ordering, s.max_concurrency, s.rate_limit, s.rate_window_ms, s.retry_delays_ms
+             from endpoints e left join endpoint_delivery s on s.endpoint_id = e.id where ",
+            $rest
+        )
+    };
+}
+pub(in super::super) use endpoint_where;
+
+#[derive(Debug, FromRow)]
+pub(in super::super) struct Row {
     id: String,
     tenant: String,
     url: String,
     description: String,
     event_types: String,
     filter: Option<String>,
-    headers: String,
+    #[sqlx(flatten)]
+    pub(in super::super) headers: HeadersRow,
     header_prefix: Option<String>,
     metadata: String,
     pause_reason: Option<String>,
@@ -74,6 +94,14 @@ pub(super) struct Row {
     declared: i64,
     created_at: i64,
     updated_at: i64,
+    #[sqlx(flatten)]
+    sending: SendingRow,
+}
+
+impl Row {
+    pub(in super::super) fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 impl TryFrom<Row> for Endpoint {
@@ -84,8 +112,9 @@ impl TryFrom<Row> for Endpoint {
         let event_types = serde_json::from_str(&row.event_types).map_err(|e| corrupt(format!("event_types: {e}")))?;
         let filter = row.filter.as_deref().map(str::parse).transpose();
         let filter = filter.map_err(|e: InvalidFilter| corrupt(format!("filter: {e}")))?;
-        let headers = serde_json::from_str(&row.headers).map_err(|e| corrupt(format!("headers: {e}")))?;
+        let headers = row.headers.names().map_err(|e| corrupt(format!("headers: {e}")))?;
         let metadata = serde_json::from_str(&row.metadata).map_err(|e| corrupt(format!("metadata: {e}")))?;
+        let sending = row.sending.read().ok_or_else(|| corrupt("how it is sent to".to_owned()))?;
         let state = match (row.state.as_str(), &row.pause_reason) {
             ("enabled", None) => EndpointState::Enabled,
             ("enabled", Some(_)) => EndpointState::Paused,
@@ -103,6 +132,7 @@ impl TryFrom<Row> for Endpoint {
             headers,
             header_prefix: row.header_prefix,
             metadata,
+            sending,
             reason: row.reason.or(row.pause_reason),
             declared: row.declared != 0,
             created_at: Timestamp::from_ms(row.created_at),

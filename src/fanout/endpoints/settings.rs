@@ -88,6 +88,18 @@ pub(super) fn check_together(headers: &Texts, prefix: Option<&str>) -> Result<()
     }
 }
 
+/// All that a new endpoint wears.
+pub(in super::super) fn check_dress(
+    headers: &Texts,
+    prefix: Option<&str>,
+    metadata: &Texts,
+) -> Result<(), EndpointError> {
+    prefix.map(check_prefix).transpose()?;
+    check_headers(headers)?;
+    check_together(headers, prefix)?;
+    check_metadata(metadata)
+}
+
 pub(super) fn check_metadata(metadata: &Texts) -> Result<(), EndpointError> {
     let fits = |(key, value): (&String, &String)| {
         (1..=MAX_METADATA_KEY).contains(&key.len())
@@ -102,7 +114,7 @@ pub(super) fn check_metadata(metadata: &Texts) -> Result<(), EndpointError> {
 }
 
 /// Empty text is no filter.
-pub(super) fn parse_filter(text: &str) -> Result<Option<Filter>, EndpointError> {
+pub(in super::super) fn parse_filter(text: &str) -> Result<Option<Filter>, EndpointError> {
     if text.is_empty() { Ok(None) } else { Ok(Some(text.parse()?)) }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::super::deliver::{Ordering, Sending, SendingRow};
-use super::super::endpoints::{SecretRow, SignerRow, signer_columns};
+use super::super::endpoints::{HeadersRow, SecretRow, SignerRow, signer_columns};
 use super::super::{Deliver, FanoutState};
 use crate::clock::Timestamp;
 use crate::data::{Tx, Write, padded};
@@ -36,8 +36,7 @@ pub(in super::super) struct Addressee {
     pub(in super::super) reason: Option<String>,
     /// Why it is paused.
     pub(in super::super) pause_reason: Option<String>,
-    /// Static headers, as JSON.
-    pub(in super::super) headers: String,
+    pub(in super::super) headers: HeadersRow,
     pub(in super::super) header_prefix: Option<String>,
     /// It has not answered 2xx since; milliseconds.
     pub(in super::super) failing_since: Option<i64>,
@@ -85,7 +84,8 @@ struct EndpointRow {
     url: String,
     reason: Option<String>,
     pause_reason: Option<String>,
-    headers: String,
+    #[sqlx(flatten)]
+    headers: HeadersRow,
     header_prefix: Option<String>,
     failing_since: Option<i64>,
     #[sqlx(flatten)]
@@ -189,7 +189,8 @@ async fn addressees(
             row.push_bind(id.copied());
         });
         query.push(concat!(
-            ") select e.id, e.url, e.reason, e.pause_reason, e.headers, e.header_prefix, t.failing_since,
+            ") select e.id, e.url, e.reason, e.pause_reason, e.headers, e.headers_key,
+                      e.headers_sealed, e.header_prefix, t.failing_since,
                       s.ordering, s.max_concurrency, s.rate_limit, s.rate_window_ms, s.retry_delays_ms, ",
             signer_columns!(),
             " from v cross join endpoints e

@@ -251,7 +251,7 @@ async fn close_line(tx: &mut Tx, it: &Closing) -> Result<(), sqlx::Error> {
     let posted = &it.posted;
     let (status, class, error) = words(&posted.answer);
     let next_at = if let Next::Again(at) = it.next { Some(at.as_ms()) } else { None };
-    on_tx!(tx, conn => {
+    let closed = on_tx!(tx, conn => {
         // One that was given up as interrupted has come to its end after all: what it says is true.
         sqlx::query(
             "update delivery_attempts
@@ -274,9 +274,10 @@ async fn close_line(tx: &mut Tx, it: &Closing) -> Result<(), sqlx::Error> {
         .bind(next_at)
         .bind(&posted.reply)
         .execute(conn)
-        .await?;
+        .await?
+        .rows_affected()
     });
-    Ok(())
+    many::all_there(closed, 1)
 }
 
 async fn move_on(tx: &mut Tx, it: &Closing) -> Result<bool, sqlx::Error> {
@@ -328,6 +329,7 @@ async fn trouble(tx: &mut Tx, it: &Closing) -> Result<(Option<String>, Option<&'
     let now = it.now.as_ms();
     if it.posted.succeeded() {
         if it.was_failing {
+            // None: another success has told of it.
             let failures: Option<i64> = on_tx!(tx, conn => {
                 sqlx::query_scalar("delete from endpoint_trouble where endpoint_id = $1 returning failures")
                     .bind(&it.endpoint)
@@ -368,7 +370,8 @@ async fn trouble(tx: &mut Tx, it: &Closing) -> Result<(Option<String>, Option<&'
 async fn disable(tx: &mut Tx, endpoint: &str, reason: &str, now: Timestamp) -> Result<bool, sqlx::Error> {
     let rows = on_tx!(tx, conn => {
         // Whoever enables it again begins anew.
-        sqlx::query("delete from endpoint_trouble where endpoint_id = $1").bind(endpoint).execute(&mut *conn).await?;
+        let forgotten = sqlx::query("delete from endpoint_trouble where endpoint_id = $1");
+        one_at_most(forgotten.bind(endpoint).execute(&mut *conn).await?.rows_affected())?;
         sqlx::query(
             "update endpoints set state = 'disabled', reason = $2, updated_at = $3 where id = $1 and state = 'enabled'",
         )
@@ -384,9 +387,12 @@ async fn disable(tx: &mut Tx, endpoint: &str, reason: &str, now: Timestamp) -> R
 
 /// Takes a settled delivery out of its endpoint's line; the one that is first now.
 async fn leave_line(tx: &mut Tx, endpoint: &str, delivery: &str) -> Result<Option<String>, sqlx::Error> {
-    on_tx!(&mut *tx, conn => {
-        sqlx::query("delete from delivery_order where delivery_id = $1").bind(delivery).execute(conn).await?;
+    let left = on_tx!(&mut *tx, conn => {
+        let leave = sqlx::query("delete from delivery_order where delivery_id = $1");
+        leave.bind(delivery).execute(conn).await?.rows_affected()
     });
+    // None: it stood in no line, because the endpoint kept no order when it was opened.
+    one_at_most(left)?;
     Ok(first_in_line(tx, endpoint).await?.map(|(id, _)| id))
 }
 
@@ -417,6 +423,11 @@ pub(in super::super) async fn cancel(
     let next = if rows == 1 { leave_line(&mut tx, &job.endpoint, &due.id).await? } else { None };
     tx.commit().await?;
     Ok(next)
+}
+
+/// A statement about one row that has touched more is not to be committed.
+fn one_at_most(rows: u64) -> Result<(), sqlx::Error> {
+    if rows <= 1 { Ok(()) } else { Err(sqlx::Error::Protocol(format!("{rows} rows where there is one at most"))) }
 }
 
 fn ms(duration: Duration) -> i64 {

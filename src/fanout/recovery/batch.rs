@@ -23,6 +23,9 @@ pub(super) struct Batch {
     /// The endpoint's own schedule, as JSON.
     pub(super) retry_delays_ms: Option<String>,
     looked_at: usize,
+    /// Those that are this run's: in a batch that is repeated, also what an earlier try has opened and what has come to its
+    /// end meanwhile.
+    sent_again: usize,
     /// Where the next batch begins; `None`: there is none.
     last: Option<String>,
     /// Why there can't be more.
@@ -102,6 +105,7 @@ async fn open_deliveries(tx: &mut Tx, state: &FanoutState, run: &Recovery, now: 
             What::Backlog => false,
             _ => wanted,
         };
+        batch.sent_again += usize::from(own || ready);
         if ready {
             let own_job = row.job_id.filter(|_| own);
             let job = match own_job {
@@ -139,15 +143,15 @@ async fn open_messages(
         if !wish.wants(&row.event_type, &body["data"])? {
             continue;
         }
-        if let Some((delivery, job)) = job_for(tx, state, run, wish, &row.id, now).await? {
-            batch.ready.push(Ready { delivery, message: row.id, job });
-        }
+        let Some((delivery, job)) = job_for(tx, state, run, wish, &row.id, now).await? else { continue };
+        batch.sent_again += 1;
+        batch.ready.extend(job.map(|job| Ready { delivery, message: row.id, job }));
     }
     Ok(batch)
 }
 
-/// Opens the message's delivery, or for `all` opens it again; the delivery and the number of the job that it needs, if
-/// it needs one.
+/// Opens the message's delivery, or for `all` opens it again. The delivery, if it is this run's, and the number of the job
+/// that it needs, if it needs one (still).
 async fn job_for(
     tx: &mut Tx,
     state: &FanoutState,
@@ -155,7 +159,7 @@ async fn job_for(
     wish: &Wish,
     message: &str,
     now: Timestamp,
-) -> anyhow::Result<Option<(String, String)>> {
+) -> anyhow::Result<Option<(String, Option<String>)>> {
     let row: Option<Delivery> = on_tx!(&mut *tx, conn => {
         sqlx::query_as(
             "select id, message_id, state, recovery_id, job_id from deliveries
@@ -170,16 +174,16 @@ async fn job_for(
         let id = state.new_id("dlv_", now);
         open_delivery(tx, id.clone(), message, wish, &run.tenant, now).await?;
         let job = reopen(tx, state, &id, run, now).await?;
-        return Ok(Some((id, job)));
+        return Ok(Some((id, Some(job))));
     };
     let settled = !matches!(row.state.as_str(), "pending" | "failed");
     if row.recovery_id.as_deref() == Some(&run.id) {
-        return Ok(row.job_id.filter(|_| !settled).map(|job| (row.id, job)));
+        return Ok(Some((row.id, row.job_id.filter(|_| !settled))));
     }
     // One that is not settled has a job that will bring it.
     if run.what == What::All && settled {
         let job = reopen(tx, state, &row.id, run, now).await?;
-        return Ok(Some((row.id, job)));
+        return Ok(Some((row.id, Some(job))));
     }
     Ok(None)
 }
@@ -259,7 +263,7 @@ pub(super) async fn close(state: &FanoutState, run: &Recovery, batch: &Batch) ->
         .bind(&run.id)
         .bind(&batch.last)
         .bind(count(batch.looked_at))
-        .bind(count(batch.ready.len()))
+        .bind(count(batch.sent_again))
         .bind(becomes)
         .bind(batch.failed)
         .bind(state.clock.now().as_ms())

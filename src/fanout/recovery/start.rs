@@ -17,7 +17,8 @@ use crate::queue::{EnqueueError, Queue};
 
 macro_rules! columns {
     () => {
-        "id, tenant, endpoint_id, what, delivery_id, since, until, state, reason, cursor, looked_at, sent_again, created_at, updated_at"
+        "id, tenant, endpoint_id, what, delivery_id, since, until, state, reason, cursor, looked_at, sent_again, created_at,
+         updated_at"
     };
 }
 

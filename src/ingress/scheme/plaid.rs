@@ -1,7 +1,8 @@
 //! Plaid: a JWT in `Plaid-Verification`, signed with ES256 by a key that Plaid's API gives out.
 //!
-//! Its deliveries carry no id, and two real events may have equal bodies (two `SYNC_UPDATES_AVAILABLE` for one item). So an event is
-//! a duplicate only while the job of an equal one is not finished: nothing is lost, and a handler pulls what is true by then.
+//! Its deliveries carry no id, and two real events may have equal bodies (two `SYNC_UPDATES_AVAILABLE` for one item). So an
+//! event is a duplicate only while the job of an equal one is not finished: nothing is lost, and a handler pulls what is true
+//! by then.
 
 use super::{Answers, At, Look, Plan, Way};
 use crate::ingress::plaid::HEADER;

@@ -15,8 +15,8 @@ use super::jobs::enqueue;
 use super::link::Link;
 use crate::store::{BATCH_MAX, Enqueued, NewJob, StoreError};
 
-/// Calls under way at once: while the server works at one, the next is already at its door.
-const CALLS_MAX: usize = 2;
+/// Calls under way at once. A second would only be a smaller one: each costs the server some 50 µs, whatever it holds.
+const CALLS_MAX: usize = 1;
 /// A larger batch is a call of its own.
 const SMALL: usize = 64;
 /// Payloads in one shared call: a server that reads a large one answers nobody else.

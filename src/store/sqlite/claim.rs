@@ -1,12 +1,13 @@
 //! `claim`: hands ready jobs out, each with a lease.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::failure::During;
 use super::limits;
-use super::txn::{QueueId, Txn};
+use super::txn::{QueueId, Txn, numbers};
 use crate::clock::Timestamp;
 use crate::job::{Incarnation, JobId, JobState, Priority, QueueName};
 use crate::store::{BATCH_MAX, Claimed, Lease, RateLimit, StoreError};
@@ -73,36 +74,46 @@ pub(super) fn rate_limit(json: &str) -> Result<RateLimit, StoreError> {
 }
 
 fn take(txn: &mut Txn<'_>, queue: QueueId, request: &ClaimRequest, n: u32) -> Result<Vec<Claimed>, StoreError> {
-    let (holder, now) = (request.worker, txn.now);
+    let (holder, now, mut kind) = (request.worker, txn.now, None);
     let claimed: Vec<Claimed> = txn
         .sql(
-            "select seq, id, epoch + 1, attempt + 1, priority, run_at, max_attempts, crashes, timeout_ms, created_at,
-                    kind, payload, tenant, correlation_id, traceparent
-             from jobs where queue = ?1 and state = 'ready' order by priority, run_at, seq limit ?2",
+            "select j.seq, j.id, j.epoch + 1, j.attempt + 1, j.priority, j.run_at, j.max_attempts, j.crashes, j.timeout_ms,
+                    j.created_at, b.kind, b.payload, b.tenant, b.correlation_id, b.traceparent
+             from jobs j cross join bodies b on b.seq = j.seq
+             where j.queue = ?1 and j.state = 'ready' order by j.priority, j.run_at, j.seq limit ?2",
         )?
-        .query_map((queue.0, n), |row| read(row, request, now))
+        .query_map((queue.0, n), |row| read(row, request, now, &mut kind))
         .during("select ready jobs")?
         .collect::<Result<_, _>>()
         .during("read ready jobs")?;
-    let mut update = txn.sql(
-        "update jobs set state = 'running', epoch = epoch + 1, attempt = attempt + 1, holder = ?2, started_at = ?3,
-                deadline = ?3 + timeout_ms + ?4
-         where seq = ?1 and state = 'ready'",
-    )?;
-    for job in &claimed {
-        let rows = update
-            .execute((job.lease.token().slot, holder.as_bytes(), now.as_ms(), txn.rules.deadline_grace_ms))
-            .during("claim a job")?;
-        if rows != 1 {
-            let detail = format!("job {} was ready and is not", job.lease.token().job);
-            return Err(StoreError::Corrupt { place: "jobs_to_claim".into(), detail });
-        }
-        txn.count(queue, Some(JobState::Ready), Some(JobState::Running));
+    if claimed.is_empty() {
+        return Ok(claimed);
     }
+    let slots = numbers(claimed.iter().map(|job| job.lease.token().slot));
+    // By their rows: through an index that the statement changes, each would first be put aside.
+    let rows = txn
+        .sql(
+            "update jobs not indexed set state = 'running', epoch = epoch + 1, attempt = attempt + 1, holder = ?2,
+                    started_at = ?3, deadline = ?3 + timeout_ms + ?4
+             where seq in (select value from rarray(?1)) and state = 'ready'",
+        )?
+        .execute((slots, holder.as_bytes(), now.as_ms(), txn.rules.deadline_grace_ms))
+        .during("claim jobs")?;
+    if rows != claimed.len() {
+        let detail = format!("{} jobs were ready, {rows} of them could be claimed", claimed.len());
+        return Err(StoreError::Corrupt { place: "jobs_to_claim".into(), detail });
+    }
+    txn.count_many(queue, Some(JobState::Ready), Some(JobState::Running), rows);
     Ok(claimed)
 }
 
-fn read(row: &Row<'_>, request: &ClaimRequest, now: Timestamp) -> rusqlite::Result<Claimed> {
+/// `kind` is the last row's: most have the same, and share it.
+fn read(
+    row: &Row<'_>,
+    request: &ClaimRequest,
+    now: Timestamp,
+    kind: &mut Option<Arc<str>>,
+) -> rusqlite::Result<Claimed> {
     Ok(Claimed {
         lease: Lease::new(JobId::from_bytes(row.get(1)?), row.get(2)?, request.worker, row.get(0)?),
         queue: request.queue.clone(),
@@ -114,11 +125,18 @@ fn read(row: &Row<'_>, request: &ClaimRequest, now: Timestamp) -> rusqlite::Resu
         crashes: row.get(7)?,
         timeout: Duration::from_millis(row.get(8)?),
         created_at: Timestamp::from_ms(row.get(9)?),
-        kind: row.get_ref(10)?.as_str()?.into(),
+        kind: same_or_new(kind, row.get_ref(10)?.as_str()?),
         payload: row.get_ref(11)?.as_str()?.into(),
         tenant: row.get_ref(12)?.as_str_or_null()?.map(Into::into),
         correlation_id: row.get_ref(13)?.as_str_or_null()?.map(Into::into),
         traceparent: row.get_ref(14)?.as_str_or_null()?.map(Into::into),
         claimed_at: now,
     })
+}
+
+fn same_or_new(last: &mut Option<Arc<str>>, text: &str) -> Arc<str> {
+    match last {
+        Some(same) if **same == *text => Arc::clone(same),
+        _ => Arc::clone(last.insert(text.into())),
+    }
 }

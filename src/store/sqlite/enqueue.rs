@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension;
 
 use super::failure::During;
 use super::txn::Txn;
-use crate::job::{JobId, JobState};
+use crate::job::{JobId, JobSpec, JobState};
 use crate::store::{Enqueued, NewJob, StoreError};
 
 /// Keeps one job unless one with its id or unique key is there.
@@ -16,12 +16,10 @@ pub(super) fn enqueue(txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, Store
     }
     let run_at = spec.run_at.resolve(txn.now);
     let state = if run_at > txn.now { JobState::Scheduled } else { JobState::Ready };
-    let tags = if spec.tags.is_empty() { None } else { Some(json(&spec.tags)?) };
     let rows = txn
         .sql(
-            "insert into jobs (id, queue, state, priority, run_at, max_attempts, timeout_ms, created_at, kind,
-                enqueued_by, payload, tenant, unique_key, correlation_id, traceparent, tags)
-             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+            "insert into jobs (id, queue, state, priority, run_at, max_attempts, timeout_ms, created_at, unique_key)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              on conflict (id) do nothing",
         )?
         .execute(rusqlite::params![
@@ -33,25 +31,40 @@ pub(super) fn enqueue(txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, Store
             spec.max_attempts,
             i64::try_from(spec.timeout.as_millis()).unwrap_or(i64::MAX),
             txn.now.as_ms(),
-            &*spec.kind,
-            &*spec.enqueued_by,
-            &*spec.payload,
-            spec.tenant.as_deref(),
             spec.unique.as_ref().map(|unique| &*unique.key),
-            spec.correlation_id.as_deref(),
-            spec.traceparent.as_deref(),
-            tags,
         ])
         .during("insert a job")?;
     if rows == 0 {
         return Ok(Enqueued::Duplicate(job.id));
     }
+    insert_body(txn, txn.conn.last_insert_rowid(), spec)?;
     hold_key(txn, job)?;
     txn.count(queue, None, Some(state));
     if state == JobState::Scheduled {
         txn.scheduled(run_at);
     }
     Ok(Enqueued::Inserted(job.id))
+}
+
+/// What of a job is written once.
+fn insert_body(txn: &Txn<'_>, seq: i64, spec: &JobSpec) -> Result<(), StoreError> {
+    let tags = if spec.tags.is_empty() { None } else { Some(json(&spec.tags)?) };
+    txn.sql(
+        "insert into bodies (seq, kind, tenant, enqueued_by, correlation_id, traceparent, tags, payload)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(rusqlite::params![
+        seq,
+        &*spec.kind,
+        spec.tenant.as_deref(),
+        &*spec.enqueued_by,
+        spec.correlation_id.as_deref(),
+        spec.traceparent.as_deref(),
+        tags,
+        &*spec.payload,
+    ])
+    .during("insert a job's body")?;
+    Ok(())
 }
 
 /// Who has the unique key of `job`; none when it has no key or the key is free.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::claim::rate_limit;
 use super::failure::During;
 use super::limits;
-use super::row::{COLUMNS, from_json, parsed, record};
+use super::row::{RECORD, from_json, parsed, record};
 use crate::clock::Timestamp;
 use crate::job::{Incarnation, JobId, JobRecord, JobState, QueueName};
 use crate::store::{Counts, LogLine, QueueCounts, StoreError, WhyNot, WorkerRecord};
@@ -15,14 +15,14 @@ const AHEAD_MAX: u32 = 1_000;
 
 /// One job.
 pub(super) fn get(conn: &Connection, job: JobId) -> Result<Option<JobRecord>, StoreError> {
-    conn.prepare_cached(&format!("select {COLUMNS} from jobs j join queues q on q.id = j.queue where j.id = ?1"))
+    conn.prepare_cached(&format!("{RECORD} where j.id = ?1"))
         .and_then(|mut sql| sql.query_row([job.as_bytes()], record).optional())
         .during("read a job")
 }
 
 /// One job by its row.
 pub(super) fn get_row(conn: &Connection, seq: i64) -> Result<Option<JobRecord>, StoreError> {
-    conn.prepare_cached(&format!("select {COLUMNS} from jobs j join queues q on q.id = j.queue where j.seq = ?1"))
+    conn.prepare_cached(&format!("{RECORD} where j.seq = ?1"))
         .and_then(|mut sql| sql.query_row([seq], record).optional())
         .during("read a listed job")
 }

@@ -123,11 +123,17 @@ fn look_at(
     };
     // By themselves few running jobs among many others would be looked for in the table's order, row by row.
     let through = if query.state == Some(JobState::Running) { "indexed by jobs_to_rescue" } else { "" };
+    let of_body = query.kind.is_some() || query.tenant.is_some();
+    // Bodies are larger than all else: they are read where the filter is about them.
+    let (body, matches) = if of_body {
+        ("cross join bodies b on b.seq = j.seq", "(?5 is null or b.kind = ?5) and (?6 is null or b.tenant is ?6)")
+    } else {
+        ("", "?5 is null and ?6 is null")
+    };
     let sql = format!(
         "select {place}, j.seq,
-                (?5 is null or j.kind = ?5) and (?6 is null or j.tenant is ?6)
-                and (?7 is null or j.queue = (select id from queues where name = ?7))
-         from jobs j {through} where {index} and (?1 is not null or ?2 is not null or true) and (?8 is null or true)
+                {matches} and (?7 is null or j.queue = (select id from queues where name = ?7))
+         from jobs j {through} {body} where {index} and (?1 is not null or ?2 is not null or true) and (?8 is null or true)
          order by {order} limit ?9"
     );
     let start = Place { major: i64::MIN + 1, minor: i64::MIN + 1, seq: i64::MIN + 1 };

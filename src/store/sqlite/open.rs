@@ -19,7 +19,7 @@ const STATEMENTS: usize = 128;
 const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// The schema's steps, in order; a file's `user_version` says how many it has.
-const SCHEMA: [&str; 7] = [
+const SCHEMA: [&str; 8] = [
     include_str!("../../../migrations/queue/sqlite/0001_queues.sql"),
     include_str!("../../../migrations/queue/sqlite/0002_jobs.sql"),
     include_str!("../../../migrations/queue/sqlite/0003_workers.sql"),
@@ -27,6 +27,7 @@ const SCHEMA: [&str; 7] = [
     include_str!("../../../migrations/queue/sqlite/0005_shared.sql"),
     include_str!("../../../migrations/queue/sqlite/0006_cheap_checks.sql"),
     include_str!("../../../migrations/queue/sqlite/0007_leased_replies.sql"),
+    include_str!("../../../migrations/queue/sqlite/0008_bodies.sql"),
 ];
 pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
 
@@ -84,6 +85,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     })?;
     conn.busy_timeout(BUSY_TIMEOUT).during("set the busy timeout")?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    rusqlite::vtab::array::load_module(&conn).during("make room for lists in statements")?;
     switch_to_wal(&conn)?;
     // A plan must not depend on the values bound to it: without this every `limit ?` is planned anew each time.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).during("keep query plans")?;

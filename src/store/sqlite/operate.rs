@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension;
 
 use super::enqueue::{json, release_key, retake_key};
 use super::failure::During;
-use super::settle::add_failure;
+use super::settle::{forget_progress, note_failure};
 use super::txn::{QueueId, Txn};
 use crate::job::{Failure, Incarnation, JobId, JobState, QueueName};
 use crate::store::{Cancel, RetryDead, StoreError};
@@ -15,12 +15,11 @@ struct Found {
     state: JobState,
     attempt: u32,
     unique_key: Option<String>,
-    failures: Option<String>,
 }
 
 fn find(txn: &Txn<'_>, job: JobId) -> Result<Found, StoreError> {
     let (found, state) = txn
-        .sql("select seq, queue, attempt, unique_key, failures, state from jobs where id = ?1")?
+        .sql("select seq, queue, attempt, unique_key, state from jobs where id = ?1")?
         .query_row([job.as_bytes()], |row| {
             let found = Found {
                 seq: row.get(0)?,
@@ -28,9 +27,8 @@ fn find(txn: &Txn<'_>, job: JobId) -> Result<Found, StoreError> {
                 state: JobState::Ready,
                 attempt: row.get(2)?,
                 unique_key: row.get(3)?,
-                failures: row.get(4)?,
             };
-            Ok((found, row.get::<_, String>(5)?))
+            Ok((found, row.get::<_, String>(4)?))
         })
         .optional()
         .during("look a job up")?
@@ -45,10 +43,10 @@ pub(super) fn cancel(txn: &mut Txn<'_>, job: JobId, reason: &str) -> Result<Canc
     match found.state {
         JobState::Scheduled | JobState::Ready => {
             let failure = Failure { at: txn.now, attempt: found.attempt, error: format!("cancelled: {reason}") };
-            let failures = add_failure(found.failures.as_deref(), failure)?;
+            note_failure(txn, found.seq, failure)?;
             let rows = txn
-                .sql("update jobs set state = 'cancelled', finished_at = ?2, failures = ?3 where seq = ?1")?
-                .execute((found.seq, txn.now.as_ms(), failures))
+                .sql("update jobs set state = 'cancelled', finished_at = ?2 where seq = ?1")?
+                .execute((found.seq, txn.now.as_ms()))
                 .during("cancel a job")?;
             changed(rows, job)?;
             release_key(txn, found.unique_key.as_deref(), job)?;
@@ -83,12 +81,13 @@ pub(super) fn retry(txn: &mut Txn<'_>, job: JobId) -> Result<RetryDead, StoreErr
             let rows = txn
                 .sql(
                     "update jobs set state = 'ready', run_at = ?2, attempt = 0, crashes = 0, finished_at = null,
-                            dead_reason = null, progress = null, cancel_requested = 0
+                            dead_reason = null, cancel_requested = 0
                      where seq = ?1 and state = 'dead'",
                 )?
                 .execute((found.seq, txn.now.as_ms()))
                 .during("revive a job")?;
             changed(rows, job)?;
+            forget_progress(txn, found.seq)?;
             txn.count(found.queue, Some(JobState::Dead), Some(JobState::Ready));
             Ok(RetryDead::Revived)
         }
@@ -115,8 +114,10 @@ pub(super) fn delete(txn: &mut Txn<'_>, job: JobId) -> Result<(), StoreError> {
         return Err(StoreError::WrongState { job, state: found.state, allowed, verb });
     }
     txn.sql("delete from job_logs where job = ?1")?.execute([found.seq]).during("delete a job's lines")?;
-    let rows = txn.sql("delete from jobs where seq = ?1")?.execute([found.seq]).during("delete a job")?;
-    changed(rows, job)?;
+    for row in ["delete from bodies where seq = ?1", "delete from jobs where seq = ?1"] {
+        let rows = txn.sql(row)?.execute([found.seq]).during("delete a job")?;
+        changed(rows, job)?;
+    }
     txn.count(found.queue, Some(found.state), None);
     Ok(())
 }
@@ -141,19 +142,22 @@ pub(super) fn purge(txn: &mut Txn<'_>, queue: &QueueName, limit: u32) -> Result<
     // The states are spelled out: a bound one would not let the partial indexes be used.
     for (state, waiting) in [(JobState::Ready, "state = 'ready'"), (JobState::Scheduled, "state = 'scheduled'")] {
         let sql = format!(
-            "update jobs set state = 'cancelled', finished_at = ?2, failures = coalesce(failures, ?4) where seq in (
+            "update jobs set state = 'cancelled', finished_at = ?2 where seq in (
                 select seq from jobs where queue = ?1 and {waiting} limit ?3)
-             returning id, unique_key"
+             returning id, unique_key, seq"
         );
-        let gone: Vec<(JobId, Option<String>)> = txn
+        let gone: Vec<(JobId, Option<String>, i64)> = txn
             .sql(&sql)?
-            .query_map((id.0, txn.now.as_ms(), limit - purged, purge_note(txn)?), |row| {
-                Ok((JobId::from_bytes(row.get(0)?), row.get(1)?))
+            .query_map((id.0, txn.now.as_ms(), limit - purged), |row| {
+                Ok((JobId::from_bytes(row.get(0)?), row.get(1)?, row.get(2)?))
             })
             .during("purge a queue")?
             .collect::<Result<_, _>>()
             .during("purge a queue")?;
-        for (job, key) in &gone {
+        let note = purge_note(txn)?;
+        let mut say_why = txn.sql("update bodies set failures = coalesce(failures, ?2) where seq = ?1")?;
+        for (job, key, seq) in &gone {
+            changed(say_why.execute((seq, &note)).during("say why a job was cancelled")?, *job)?;
             release_key(txn, key.as_deref(), *job)?;
             txn.count(id, Some(state), Some(JobState::Cancelled));
         }

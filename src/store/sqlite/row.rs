@@ -1,4 +1,4 @@
-//! A row of `jobs` as a [`JobRecord`].
+//! A row of `jobs` and its body as a [`JobRecord`].
 
 use std::sync::Arc;
 
@@ -10,11 +10,13 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::job::{DeadReason, Incarnation, JobId, JobRecord, Priority};
 
-/// What [`record`] reads, in its order; `q` is the queue's row, `j` the job's.
-pub(super) const COLUMNS: &str = "j.id, q.name, j.kind, j.state, j.payload, j.tenant, j.priority, j.run_at, j.attempt,
-    j.max_attempts, j.crashes, j.epoch, j.timeout_ms, j.unique_key, j.correlation_id, j.traceparent, j.enqueued_by,
-    j.tags, j.created_at, j.started_at, j.finished_at, j.holder, j.cancel_requested, j.dead_reason, j.failures,
-    j.progress, j.result";
+/// What [`record`] reads, in its order, and from where; `j` is the job's row, `b` its body, `q` its queue.
+pub(super) const RECORD: &str =
+    "select j.id, q.name, b.kind, j.state, b.payload, b.tenant, j.priority, j.run_at, j.attempt,
+    j.max_attempts, j.crashes, j.epoch, j.timeout_ms, j.unique_key, b.correlation_id, b.traceparent, b.enqueued_by,
+    b.tags, j.created_at, j.started_at, j.finished_at, j.holder, j.cancel_requested, j.dead_reason, b.failures,
+    b.progress, b.result
+    from jobs j join bodies b on b.seq = j.seq join queues q on q.id = j.queue";
 
 /// Reads a whole job.
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<JobRecord> {

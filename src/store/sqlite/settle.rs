@@ -1,12 +1,15 @@
 //! `settle`: the end of an attempt, with all that belongs to it, if the lease still holds.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use rusqlite::{OptionalExtension, Row};
 use serde_json::value::RawValue;
 
 use super::enqueue::{enqueue, json, release_key};
 use super::failure::During;
-use super::txn::{QueueId, Txn};
-use crate::job::{DeadReason, Failure, Incarnation, JobState, Progress};
+use super::txn::{QueueId, Txn, numbers};
+use crate::job::{DeadReason, Failure, Incarnation, JobId, JobState, Progress};
 use crate::store::{LeaseToken, NewJob, Settled, Settlement, StoreError, Verdict};
 
 /// Failures kept with a job.
@@ -23,29 +26,99 @@ struct Held {
     attempt: u32,
     unique_key: Option<String>,
     cancel_requested: bool,
-    failures: Option<String>,
 }
 
-/// Ends the attempts of a batch, in its order. What is the same for all of them is asked once.
+/// Ends the attempts of a batch, in its order. All leases are looked up by one statement, and all plain completions written by
+/// one: they touch nothing but their own rows, so that the others may go before them.
 pub(super) fn settle_all(txn: &mut Txn<'_>, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-    // No verdict changes a worker, so an answer holds for the whole batch; there is one holder, or hardly more.
-    let mut holders: Vec<(Incarnation, bool)> = Vec::new();
+    let mut running = running_of(txn, batch)?;
+    let mut plain: Vec<(QueueId, i64)> = Vec::with_capacity(batch.len());
     let mut settled = Vec::with_capacity(batch.len());
     for Settlement { lease, verdict } in batch {
         let lease = lease.token();
-        let known = holders.iter().find(|(holder, _)| *holder == lease.holder).map(|(_, lives)| *lives);
-        let lives = match known {
-            Some(lives) => lives,
-            None => {
-                let lives = lives(txn, lease.holder)?;
-                holders.push((lease.holder, lives));
-                lives
-            }
+        let held = match running.entry(lease.slot) {
+            // Taken out: a lease is good for one end.
+            Entry::Occupied(row) if row.get().0 == lease => Some(row.remove().1),
+            _ => None,
         };
-        let held = if lives { row_of(txn, lease)? } else { None };
-        settled.push(end(txn, lease, held, verdict)?);
+        settled.push(match (held, verdict) {
+            (Some(held), Verdict::Complete { result, children })
+                if children.is_empty() && held.unique_key.is_none() =>
+            {
+                plain.push((held.queue, lease.slot));
+                if let Some(result) = result {
+                    keep_result(txn, lease, result)?;
+                }
+                Settled::Accepted(JobState::Completed)
+            }
+            (held, verdict) => end(txn, lease, held, verdict)?,
+        });
     }
+    complete_all(txn, &plain)?;
     Ok(settled)
+}
+
+/// The running jobs that a batch is about, by their rows, each with its present lease. Those of the dead are left out.
+fn running_of(txn: &Txn<'_>, batch: &[Settlement]) -> Result<HashMap<i64, (LeaseToken, Held)>, StoreError> {
+    // No verdict changes a worker, so an answer holds for the whole batch; there is one holder, or hardly more.
+    let mut holders: Vec<(Incarnation, bool)> = Vec::new();
+    for holder in batch.iter().map(|settlement| settlement.lease.token().holder) {
+        if !holders.iter().any(|(known, _)| *known == holder) {
+            holders.push((holder, lives(txn, holder)?));
+        }
+    }
+    let slots = numbers(batch.iter().map(|settlement| settlement.lease.token().slot));
+    let mut running = HashMap::with_capacity(batch.len());
+    let mut rows = txn.sql(
+        "select j.queue, j.attempt, j.unique_key, j.cancel_requested, j.seq, j.id, j.epoch, j.holder
+         from rarray(?1) a cross join jobs j on j.seq = a.value where j.state = 'running'",
+    )?;
+    let rows = rows
+        .query_map([slots], |row| {
+            let (id, holder) = (JobId::from_bytes(row.get(5)?), Incarnation::from_bytes(row.get(7)?));
+            let lease = LeaseToken { job: id, epoch: row.get(6)?, holder, slot: row.get(4)? };
+            Ok((lease, held_in(row)?))
+        })
+        .during("check leases")?;
+    for row in rows {
+        let (lease, held) = row.during("check leases")?;
+        if holders.iter().any(|(holder, lives)| *lives && *holder == lease.holder) {
+            running.insert(lease.slot, (lease, held));
+        }
+    }
+    Ok(running)
+}
+
+fn held_in(row: &Row<'_>) -> rusqlite::Result<Held> {
+    Ok(Held {
+        queue: QueueId(row.get(0)?),
+        attempt: row.get(1)?,
+        unique_key: row.get(2)?,
+        cancel_requested: row.get(3)?,
+    })
+}
+
+/// Completes running jobs that have neither a key to release nor children.
+fn complete_all(txn: &mut Txn<'_>, jobs: &[(QueueId, i64)]) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let rows = txn
+        .sql(
+            "update jobs not indexed set state = 'completed', holder = null, deadline = null, finished_at = ?2,
+                    cancel_requested = 0
+             where seq in (select value from rarray(?1)) and state = 'running'",
+        )?
+        .execute((numbers(jobs.iter().map(|(_, seq)| *seq)), txn.now.as_ms()))
+        .during("complete jobs")?;
+    if rows != jobs.len() {
+        let detail = format!("{} jobs were running, {rows} of them could be completed", jobs.len());
+        return Err(StoreError::Corrupt { place: "jobs".into(), detail });
+    }
+    for same in jobs.chunk_by(|one, next| one.0 == next.0) {
+        txn.count_many(same[0].0, Some(JobState::Running), Some(JobState::Completed), same.len());
+    }
+    Ok(())
 }
 
 /// Ends one attempt.
@@ -67,15 +140,15 @@ fn end(txn: &mut Txn<'_>, lease: LeaseToken, held: Option<Held>, verdict: &Verdi
             finish(txn, lease, &held, JobState::Cancelled, None, Some("cancelled while it was running"))?
         }
         Verdict::Retry { error, delay } => {
-            let failures = with_failure(txn, &held, error)?;
+            note_failure(txn, lease.slot, held.failure(txn, error))?;
             let run_at = txn.now.after(*delay);
-            reschedule(txn, lease, &held, run_at.as_ms(), held.attempt, Some(&failures), None)?
+            reschedule(txn, lease, &held, run_at.as_ms(), held.attempt, None)?
         }
         Verdict::Snooze { reason, delay } => {
             let note = json(&Progress { percent: 0, note: cut(reason, NOTE_MAX).to_owned() })?;
             let run_at = txn.now.after(*delay);
             let attempt = held.attempt.saturating_sub(1);
-            reschedule(txn, lease, &held, run_at.as_ms(), attempt, None, Some(&note))?
+            reschedule(txn, lease, &held, run_at.as_ms(), attempt, Some(&note))?
         }
         Verdict::Dead { reason, error } => finish(txn, lease, &held, JobState::Dead, Some(*reason), Some(error))?,
         Verdict::Cancel { reason } => finish(txn, lease, &held, JobState::Cancelled, None, Some(reason))?,
@@ -98,18 +171,10 @@ fn lives(txn: &Txn<'_>, holder: Incarnation) -> Result<bool, StoreError> {
 /// The job, if `lease` is its present one; whether the holder lives is asked elsewhere.
 fn row_of(txn: &Txn<'_>, lease: LeaseToken) -> Result<Option<Held>, StoreError> {
     txn.sql(
-        "select queue, attempt, unique_key, cancel_requested, failures from jobs
+        "select queue, attempt, unique_key, cancel_requested from jobs
          where seq = ?1 and id = ?2 and epoch = ?3 and holder = ?4 and state = 'running'",
     )?
-    .query_row((lease.slot, lease.job.as_bytes(), lease.epoch, lease.holder.as_bytes()), |row: &Row<'_>| {
-        Ok(Held {
-            queue: QueueId(row.get(0)?),
-            attempt: row.get(1)?,
-            unique_key: row.get(2)?,
-            cancel_requested: row.get(3)?,
-            failures: row.get(4)?,
-        })
-    })
+    .query_row((lease.slot, lease.job.as_bytes(), lease.epoch, lease.holder.as_bytes()), held_in)
     .optional()
     .during("check a lease")
 }
@@ -121,23 +186,25 @@ fn complete(
     result: Option<&RawValue>,
     children: &[NewJob],
 ) -> Result<JobState, StoreError> {
-    let too_large = "\"the result was larger than 16 KiB and was not kept\"";
-    let result = result.map(|r| if r.get().len() > RESULT_MAX { too_large } else { r.get() });
-    let rows = txn
-        .sql(
-            "update jobs set state = 'completed', holder = null, deadline = null, finished_at = ?2, result = ?3,
-                    cancel_requested = 0
-             where seq = ?1 and state = 'running'",
-        )?
-        .execute((lease.slot, txn.now.as_ms(), result))
-        .during("complete a job")?;
-    one_row(rows, lease)?;
+    complete_all(txn, &[(held.queue, lease.slot)])?;
+    if let Some(result) = result {
+        keep_result(txn, lease, result)?;
+    }
     release_key(txn, held.unique_key.as_deref(), lease.job)?;
-    txn.count(held.queue, Some(JobState::Running), Some(JobState::Completed));
     for child in children {
         enqueue(txn, child)?;
     }
     Ok(JobState::Completed)
+}
+
+fn keep_result(txn: &Txn<'_>, lease: LeaseToken, result: &RawValue) -> Result<(), StoreError> {
+    let too_large = "\"the result was larger than 16 KiB and was not kept\"";
+    let result = if result.get().len() > RESULT_MAX { too_large } else { result.get() };
+    let rows = txn
+        .sql("update bodies set result = ?2 where seq = ?1")?
+        .execute((lease.slot, result))
+        .during("keep a job's result")?;
+    one_row(rows, lease)
 }
 
 fn finish(
@@ -148,14 +215,16 @@ fn finish(
     reason: Option<DeadReason>,
     error: Option<&str>,
 ) -> Result<JobState, StoreError> {
-    let failures = error.map(|error| with_failure(txn, held, error)).transpose()?;
+    if let Some(error) = error {
+        note_failure(txn, lease.slot, held.failure(txn, error))?;
+    }
     let rows = txn
         .sql(
             "update jobs set state = ?2, holder = null, deadline = null, finished_at = ?3, dead_reason = ?4,
-                    failures = coalesce(?5, failures), cancel_requested = 0
+                    cancel_requested = 0
              where seq = ?1 and state = 'running'",
         )?
-        .execute((lease.slot, state.as_str(), txn.now.as_ms(), reason.map(DeadReason::as_str), failures))
+        .execute((lease.slot, state.as_str(), txn.now.as_ms(), reason.map(DeadReason::as_str)))
         .during("end a job")?;
     one_row(rows, lease)?;
     release_key(txn, held.unique_key.as_deref(), lease.job)?;
@@ -169,18 +238,20 @@ fn reschedule(
     held: &Held,
     run_at_ms: i64,
     attempt: u32,
-    failures: Option<&str>,
     progress: Option<&str>,
 ) -> Result<JobState, StoreError> {
     let rows = txn
         .sql(
-            "update jobs set state = 'scheduled', holder = null, deadline = null, run_at = ?2, attempt = ?3,
-                    failures = coalesce(?4, failures), progress = ?5
+            "update jobs set state = 'scheduled', holder = null, deadline = null, run_at = ?2, attempt = ?3
              where seq = ?1 and state = 'running'",
         )?
-        .execute((lease.slot, run_at_ms, attempt, failures, progress))
+        .execute((lease.slot, run_at_ms, attempt))
         .during("schedule a job again")?;
     one_row(rows, lease)?;
+    match progress {
+        Some(progress) => keep_progress(txn, lease, progress)?,
+        None => forget_progress(txn, lease.slot)?,
+    }
     txn.count(held.queue, Some(JobState::Running), Some(JobState::Scheduled));
     txn.scheduled(crate::clock::Timestamp::from_ms(run_at_ms));
     Ok(JobState::Scheduled)
@@ -189,12 +260,13 @@ fn reschedule(
 fn give_back(txn: &mut Txn<'_>, lease: LeaseToken, held: &Held) -> Result<JobState, StoreError> {
     let rows = txn
         .sql(
-            "update jobs set state = 'ready', holder = null, deadline = null, attempt = ?2, progress = null
+            "update jobs set state = 'ready', holder = null, deadline = null, attempt = ?2
              where seq = ?1 and state = 'running'",
         )?
         .execute((lease.slot, held.attempt.saturating_sub(1)))
         .during("give a job back")?;
     one_row(rows, lease)?;
+    forget_progress(txn, lease.slot)?;
     txn.count(held.queue, Some(JobState::Running), Some(JobState::Ready));
     Ok(JobState::Ready)
 }
@@ -206,12 +278,25 @@ pub(super) fn progress(txn: &mut Txn<'_>, lease: LeaseToken, progress: &Progress
         return Ok(false);
     }
     let progress = json(&Progress { percent: progress.percent.min(100), note: cut(&progress.note, NOTE_MAX).into() })?;
+    keep_progress(txn, lease, &progress)?;
+    Ok(true)
+}
+
+fn keep_progress(txn: &Txn<'_>, lease: LeaseToken, progress: &str) -> Result<(), StoreError> {
     let rows = txn
-        .sql("update jobs set progress = ?2 where seq = ?1")?
+        .sql("update bodies set progress = ?2 where seq = ?1")?
         .execute((lease.slot, progress))
         .during("keep a job's progress")?;
-    one_row(rows, lease)?;
-    Ok(true)
+    one_row(rows, lease)
+}
+
+/// A new attempt begins at nothing.
+pub(super) fn forget_progress(txn: &Txn<'_>, seq: i64) -> Result<(), StoreError> {
+    // No row: it kept none.
+    txn.sql("update bodies set progress = null where seq = ?1 and progress is not null")?
+        .execute([seq])
+        .during("forget a job's progress")?;
+    Ok(())
 }
 
 /// Keeps lines with a running job; false when the lease is stale.
@@ -242,13 +327,33 @@ pub(super) fn log(txn: &mut Txn<'_>, lease: LeaseToken, lines: &[String]) -> Res
     Ok(true)
 }
 
-fn with_failure(txn: &Txn<'_>, held: &Held, error: &str) -> Result<String, StoreError> {
-    add_failure(held.failures.as_deref(), Failure { at: txn.now, attempt: held.attempt, error: error.to_owned() })
+impl Held {
+    fn failure(&self, txn: &Txn<'_>, error: &str) -> Failure {
+        Failure { at: txn.now, attempt: self.attempt, error: error.to_owned() }
+    }
+}
+
+/// Keeps what went wrong with a job.
+pub(super) fn note_failure(txn: &Txn<'_>, seq: i64, failure: Failure) -> Result<(), StoreError> {
+    let kept: Option<String> = txn
+        .sql("select failures from bodies where seq = ?1")?
+        .query_row([seq], |row| row.get(0))
+        .during("read a job's failures")?;
+    let failures = add_failure(kept.as_deref(), failure)?;
+    let rows = txn
+        .sql("update bodies set failures = ?2 where seq = ?1")?
+        .execute((seq, failures))
+        .during("keep a job's failure")?;
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt { place: "bodies".into(), detail: format!("row {seq}: {rows}") })
+    }
 }
 
 /// The kept failures and one more; the oldest go. Kept ones that can't be read give way to a word about it: they must not keep
 /// a job from ending.
-pub(super) fn add_failure(kept: Option<&str>, mut failure: Failure) -> Result<String, StoreError> {
+fn add_failure(kept: Option<&str>, mut failure: Failure) -> Result<String, StoreError> {
     let unreadable = |e: serde_json::Error| {
         let error = format!("what went wrong before could not be read: {e}");
         vec![Failure { at: failure.at, attempt: failure.attempt, error }]

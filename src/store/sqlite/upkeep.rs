@@ -1,7 +1,7 @@
 //! `promote` and `prune`: what time brings to ready, and what it takes away. Bounded batches.
 
 use super::failure::During;
-use super::txn::{QueueId, Txn};
+use super::txn::{QueueId, Txn, numbers};
 use crate::clock::Timestamp;
 use crate::job::JobState;
 use crate::store::{Promoted, Pruned, Retention, StoreError};
@@ -96,6 +96,7 @@ fn prune_jobs(
         .during("prune jobs")?
         .collect::<Result<_, _>>()
         .during("prune jobs")?;
+    forget_bodies(txn, gone.iter().map(|(seq, _)| *seq))?;
     let mut logs = txn.sql("delete from job_logs where job = ?1")?;
     for (seq, logged) in &gone {
         if *logged {
@@ -104,6 +105,19 @@ fn prune_jobs(
         txn.count(queue, Some(state), None);
     }
     Ok(u32::try_from(gone.len()).unwrap_or(u32::MAX))
+}
+
+fn forget_bodies(txn: &Txn<'_>, jobs: impl ExactSizeIterator<Item = i64>) -> Result<(), StoreError> {
+    let n = jobs.len();
+    let rows = txn
+        .sql("delete from bodies where seq in (select value from rarray(?1))")?
+        .execute([numbers(jobs)])
+        .during("prune bodies")?;
+    if rows == n {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt { place: "bodies".into(), detail: format!("{rows} for {n} jobs") })
+    }
 }
 
 fn prune_other(txn: &Txn<'_>, limit: u32) -> Result<u32, StoreError> {

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, Row};
 
 use super::enqueue::{json, release_key};
 use super::failure::During;
-use super::settle::{add_failure, settle_one};
+use super::settle::{forget_progress, note_failure, settle_one};
 use super::txn::{QueueId, Txn};
 use crate::job::{DeadReason, Failure, Incarnation, JobId, JobState};
 use crate::store::{Beat, BeatReply, LeaseToken, Rescued, StoreError, Verdict};
@@ -115,7 +115,6 @@ struct Lost {
     overdue: bool,
     cancel_requested: bool,
     unique_key: Option<String>,
-    failures: Option<String>,
 }
 
 /// Running jobs whose holder is not alive, or that are past their deadline. The set of running jobs is as small as all
@@ -132,15 +131,13 @@ fn lost_jobs(txn: &Txn<'_>, limit: u32) -> Result<Vec<Lost>, StoreError> {
             overdue: row.get(6)?,
             cancel_requested: row.get(7)?,
             unique_key: row.get(8)?,
-            failures: row.get(9)?,
         })
     };
     // What ended during a gap in writing gets the grace to be settled, before anybody says that it has not ended.
     let healthy_for = txn.now.as_ms().saturating_sub(txn.healthy_since.as_ms());
     let overdue_before = if healthy_for < txn.rules.deadline_grace_ms { i64::MIN } else { txn.now.as_ms() };
     txn.sql(
-        "select j.seq, j.id, j.queue, j.attempt, j.crashes, j.holder, j.deadline < ?1, j.cancel_requested, j.unique_key,
-                j.failures
+        "select j.seq, j.id, j.queue, j.attempt, j.crashes, j.holder, j.deadline < ?1, j.cancel_requested, j.unique_key
          from jobs j indexed by jobs_to_rescue
          where j.state = 'running'
            and (j.deadline < ?1
@@ -162,12 +159,13 @@ fn take_back(txn: &mut Txn<'_>, job: &Lost) -> Result<JobState, StoreError> {
     };
     let cause = if job.overdue { "it ran past its deadline on" } else { "its worker died:" };
     let error = format!("{cause} {}", job.holder);
-    let failures = add_failure(job.failures.as_deref(), Failure { at: txn.now, attempt: job.attempt, error })?;
+    note_failure(txn, job.seq, Failure { at: txn.now, attempt: job.attempt, error })?;
+    forget_progress(txn, job.seq)?;
     let reason = (state == JobState::Dead).then_some(DeadReason::Crashed.as_str());
     let rows = txn
         .sql(
-            "update jobs set state = ?2, holder = null, deadline = null, attempt = ?3, crashes = ?4, failures = ?5,
-                    dead_reason = ?6, finished_at = ?7, cancel_requested = 0, progress = null
+            "update jobs set state = ?2, holder = null, deadline = null, attempt = ?3, crashes = ?4,
+                    dead_reason = ?5, finished_at = ?6, cancel_requested = 0
              where seq = ?1 and state = 'running'",
         )?
         .execute((
@@ -175,7 +173,6 @@ fn take_back(txn: &mut Txn<'_>, job: &Lost) -> Result<JobState, StoreError> {
             state.as_str(),
             job.attempt.saturating_sub(1),
             crashes,
-            failures,
             reason,
             state.is_finished().then_some(txn.now.as_ms()),
         ))

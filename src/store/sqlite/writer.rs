@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use self::group::Writing;
+use self::group::{Inbox, Writing};
 use super::claim::ClaimRequest;
 use super::txn::{QueueNames, Rules, Txn};
 use crate::clock::{Clock, Timestamp};
@@ -111,8 +111,9 @@ impl Writer {
                     failing: false,
                     full: false,
                     fatal: None,
+                    inbox: Inbox::new(receiver),
                 };
-                writing.run(&receiver);
+                writing.run();
             })
             .map_err(|e| StoreError::Unavailable { step: "start the writer thread", detail: e.to_string() })?;
         Ok(Self { sender, places: Arc::new(Semaphore::new(PLACES)), thread: Mutex::new(Some(thread)) })

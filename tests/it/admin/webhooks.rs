@@ -107,10 +107,106 @@ async fn an_endpoint_is_changed_disabled_enabled_and_deleted_with_a_row_for_each
 }
 
 #[tokio::test]
+async fn how_an_endpoint_is_sent_to_is_set_read_and_changed_field_by_field() {
+    let house = House::new().await;
+    let sending = json!({ "ordering": "strict", "max_concurrency": 4, "rate": { "limit": 100, "window_ms": 60_000 } });
+    let order = json!({ "url": "http://127.0.0.1:9/hook", "event_types": ["*"], "sending": sending });
+    let made = house.ask("POST", "/api/v1/endpoints", Some(order)).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let made = made.json()["endpoint"].clone();
+    let mut expected = sending.clone();
+    expected["retry_delays_ms"] = Value::Null;
+    assert_eq!(made["sending"], expected);
+    let path = format!("/api/v1/endpoints/{}", made["id"].as_str().unwrap());
+    assert_eq!(house.ask_as(&house.viewer, "GET", &path, None).await.json()["sending"], expected);
+
+    let change = json!({ "sending": { "rate": null, "retry_delays_ms": [5_000, 60_000] } });
+    assert_eq!(house.ask_as(&house.operator, "PATCH", &path, Some(change.clone())).await.status, StatusCode::FORBIDDEN);
+    let changed = house.ask("PATCH", &path, Some(change)).await.json();
+    expected["rate"] = Value::Null;
+    expected["retry_delays_ms"] = json!([5_000, 60_000]);
+    assert_eq!(changed["sending"], expected, "what was not named has stayed");
+    let row = house.ask("GET", "/api/v1/audit", None).await.json()["items"][0].clone();
+    assert_eq!(row["before"]["sending"]["rate"], sending["rate"]);
+    assert_eq!(row["after"]["sending"], expected);
+
+    let back = json!({ "sending": { "ordering": null, "max_concurrency": null, "retry_delays_ms": null } });
+    let back = house.ask("PATCH", &path, Some(back)).await.json();
+    let none = json!({ "ordering": "none", "max_concurrency": null, "rate": null, "retry_delays_ms": null });
+    assert_eq!((&back["sending"], house.ask("GET", &path, None).await.json()), (&none, back.clone()));
+}
+
+#[tokio::test]
+async fn sending_settings_out_of_range_are_refused_by_name_and_change_nothing() {
+    let house = House::new().await;
+    let (id, _) = endpoint(&house).await;
+    let path = format!("/api/v1/endpoints/{id}");
+    let before = house.ask("GET", &path, None).await.json();
+    for (wrong, field) in [
+        (json!({ "max_concurrency": 0 }), "sending.max_concurrency"),
+        (json!({ "rate": { "limit": 0, "window_ms": 1_000 } }), "sending.rate.limit"),
+        (json!({ "rate": { "limit": 1, "window_ms": 10 } }), "sending.rate.window_ms"),
+        (json!({ "retry_delays_ms": [86_400_001] }), "sending.retry_delays_ms"),
+        (json!({ "ordering": "fifo" }), "sending.ordering"),
+        (json!({ "speed": 1 }), "sending.speed"),
+    ] {
+        let patch = json!({ "description": "x", "sending": wrong });
+        let order = json!({ "url": "http://127.0.0.1:9/", "event_types": ["*"], "sending": wrong });
+        for reply in
+            [house.ask("PATCH", &path, Some(patch)).await, house.ask("POST", "/api/v1/endpoints", Some(order)).await]
+        {
+            assert_eq!(reply.status, StatusCode::UNPROCESSABLE_ENTITY, "{reply:?}");
+            assert!(reply.text.contains(field), "{field}: {}", reply.text);
+        }
+    }
+    assert_eq!(house.ask("GET", &path, None).await.json(), before);
+    assert_eq!(house.ask("GET", "/api/v1/endpoints", None).await.json()["items"].as_array().unwrap().len(), 1);
+    let both = json!({ "state": "enabled", "sending": { "ordering": "strict" } });
+    assert_eq!(house.ask("PATCH", &path, Some(both)).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn a_static_headers_value_is_shown_to_nobody() {
+    let house = House::new().await;
+    let headers = json!({ "Authorization": "Bearer t0ken" });
+    let order = json!({ "url": "http://127.0.0.1:9/hook", "event_types": ["*"], "headers": headers });
+    let made = house.ask("POST", "/api/v1/endpoints", Some(order)).await;
+    let path = format!("/api/v1/endpoints/{}", made.json()["endpoint"]["id"].as_str().unwrap());
+    for reply in [made, house.ask("GET", &path, None).await, house.ask("GET", "/api/v1/audit", None).await] {
+        assert!(reply.text.contains("Authorization") && !reply.text.contains("t0ken"), "{}", reply.text);
+    }
+}
+
+#[tokio::test]
 async fn messages_deliveries_and_attempts_have_pages() {
     let house = House::new().await;
     for path in ["/api/v1/messages", "/api/v1/deliveries?state=exhausted", "/api/v1/deliveries/dlv_1/attempts"] {
         let page = house.ask_as(&house.viewer, "GET", path, None).await;
         assert_eq!(page.json(), json!({ "items": [], "next": null }), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_and_a_delivery_are_found_by_their_ids_and_the_body_is_for_operators() {
+    let house = House::new().await;
+    let (id, _) = endpoint(&house).await;
+    let sent = house.ask_as(&house.operator, "POST", &format!("/api/v1/endpoints/{id}/test"), None).await.json();
+    let path = format!("/api/v1/messages/{}", sent["message"].as_str().unwrap());
+    let operated = house.ask_as(&house.operator, "GET", &path, None).await.json();
+    assert_eq!(
+        (&operated["message"]["event_type"], &operated["body"]["type"]),
+        (&json!("webhook.test"), &json!("webhook.test"))
+    );
+    let viewed = house.ask_as(&house.viewer, "GET", &path, None).await.json();
+    assert_eq!(
+        (&viewed["message"], &viewed["body_shown"], &viewed["body"]),
+        (&operated["message"], &json!(false), &Value::Null)
+    );
+    let listed = house.ask("GET", "/api/v1/deliveries", None).await.json()["items"][0].clone();
+    let path = format!("/api/v1/deliveries/{}", listed["id"].as_str().unwrap());
+    assert_eq!(house.ask_as(&house.viewer, "GET", &path, None).await.json(), listed);
+    for path in ["/api/v1/messages/msg_1", "/api/v1/deliveries/dlv_1"] {
+        let missing = house.ask("GET", path, None).await;
+        assert_eq!(missing.status, StatusCode::NOT_FOUND, "{missing:?}");
     }
 }

@@ -178,6 +178,48 @@ pub(crate) async fn a_batch_is_answered_in_its_order(rig: &mut Rig) {
     assert_eq!(rig.store.settle(Arc::from(batch)).await.expect("settle"), expected);
 }
 
+pub(crate) async fn every_kind_of_end_in_one_batch_changes_its_own_job_alone(rig: &mut Rig) {
+    let mut ids = Vec::new();
+    for spec in [job(), job(), job().unique("k"), job(), job(), job()] {
+        ids.push(rig.put(spec).await);
+    }
+    let worker = rig.worker().await;
+    let claimed = rig.claim(worker, 5).await;
+    let child = rig.new_job(job().after(MINUTE));
+    let child_id = child.id;
+    let result = Some(json("[1]"));
+    let verdicts = [
+        complete(),
+        Verdict::Complete { result, children: Vec::new() },
+        complete(),
+        Verdict::Complete { result: None, children: vec![child] },
+        fail_for(MINUTE),
+    ];
+    let ends = claimed.into_iter().zip(verdicts).map(|(job, verdict)| Settlement { lease: job.lease, verdict });
+    rig.store.settle(ends.collect()).await.expect("settle");
+    rig.reopen().await;
+    let mut seen = Vec::new();
+    for id in &ids {
+        let kept = rig.get(*id).await;
+        seen.push((kept.state, kept.result.is_some(), kept.failures.len()));
+    }
+    let plain = (JobState::Completed, false, 0);
+    let expected = [
+        plain,
+        (JobState::Completed, true, 0),
+        plain,
+        plain,
+        (JobState::Scheduled, false, 1),
+        (JobState::Ready, false, 0),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(rig.state(child_id).await, JobState::Scheduled);
+    let counts = rig.counts(&work()).await;
+    assert_eq!((counts.completed, counts.completed_total, counts.scheduled, counts.running), (4, 4, 2, 0));
+    let again = rig.put(job().unique("k")).await;
+    assert_eq!(rig.state(again).await, JobState::Ready, "the key was released");
+}
+
 pub(crate) async fn a_settle_over_the_bound_is_refused_and_changes_nothing(rig: &mut Rig) {
     for n in [BATCH_MAX, 1] {
         let jobs = (0..n).map(|_| rig.new_job(job())).collect();

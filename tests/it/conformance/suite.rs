@@ -89,6 +89,7 @@ macro_rules! conformance {
                 a_job_may_leave_its_unique_key_to_its_child
                 a_child_for_an_unknown_queue_fails_the_settle_and_changes_nothing
                 a_batch_is_answered_in_its_order
+                every_kind_of_end_in_one_batch_changes_its_own_job_alone
                 a_settle_over_the_bound_is_refused_and_changes_nothing
                 progress_is_kept_and_bounded
                 the_last_two_hundred_log_lines_are_kept_oldest_first

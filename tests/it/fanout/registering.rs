@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidemill::config::fanout::{EndpointConfig, FanoutConfig};
 use tidemill::fanout::endpoints::{self, EndpointChange, EndpointError, EndpointState, NewEndpoint, Rotation};
-use tidemill::fanout::{DeclareError, PageRequest, UrlRefused, declare};
+use tidemill::fanout::{DeclareError, Event, Ordering, PageRequest, Rate, Sending, UrlRefused, declare};
 
 use super::receiver::{Receiver, status};
 use super::stage::{Stage, config, turn};
@@ -23,7 +23,7 @@ fn declared(url: &str, types: &[&str]) -> EndpointConfig {
         url: url.into(),
         event_types: types.iter().map(|t| (*t).to_owned()).collect(),
         secret_env: "HOOK_SECRET".into(),
-        description: String::new(),
+        ..EndpointConfig::default()
     }
 }
 
@@ -213,8 +213,96 @@ async fn a_declaration_that_cannot_be_kept_names_itself_and_changes_nothing() {
     assert!(matches!(declare(&state, |_| own()).await, Err(DeclareError::Endpoint { index: 1, .. })));
     let state = stage.again(FanoutConfig { endpoints: one, ..config() });
     let error = declare(&state, |_| None).await.unwrap_err();
-    assert!(matches!(&error, DeclareError::NoSecret { index: 0, variable } if variable == "HOOK_SECRET"), "{error}");
+    assert!(
+        matches!(&error, DeclareError::NoSecret { index: 0, variable, .. } if variable == "HOOK_SECRET"),
+        "{error}"
+    );
     let error = declare(&state, |_| Some("hunter2".into())).await.unwrap_err().to_string();
     assert!(error.contains("secret") && !error.contains("hunter2"), "{error}");
     assert!(endpoints::list(state.db(), None, &PageRequest::default()).await.unwrap().items.is_empty());
+}
+
+/// Everything that a declaration can say.
+fn declared_in_full(url: &str) -> EndpointConfig {
+    let texts = |name: &str, text: &str| [(name.to_owned(), text.to_owned())].into();
+    EndpointConfig {
+        description: "ledger".into(),
+        filter: "amount_minor >= 100".into(),
+        headers: texts("X-Env", "prod"),
+        headers_env: texts("Authorization", "HOOK_TOKEN"),
+        header_prefix: Some("X-GPUScout".into()),
+        metadata: texts("team", "finance"),
+        sending: Sending {
+            ordering: Ordering::Strict,
+            max_concurrency: Some(3),
+            rate: Some(Rate { limit: 10, window_ms: 1_000 }),
+            retry_delays_ms: Some(vec![1_000]),
+        },
+        ..declared(url, &["*"])
+    }
+}
+
+#[tokio::test]
+async fn a_declaration_says_all_that_a_call_can_and_restarts_change_nothing() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(200)]).await);
+    let full = declared_in_full(&receiver.url());
+    let state = stage.again(FanoutConfig { endpoints: vec![full.clone()], ..config() });
+    let variable = |name: &str| match name {
+        "HOOK_SECRET" => Some(OWN.to_owned()),
+        "HOOK_TOKEN" => Some("Bearer t0ken".to_owned()),
+        _ => None,
+    };
+    declare(&state, variable).await.unwrap();
+    let kept = endpoints::list(state.db(), None, &PageRequest::default()).await.unwrap().items.remove(0);
+    assert_eq!((&*kept.description, kept.header_prefix.as_deref()), ("ledger", Some("X-GPUScout")));
+    assert_eq!((&kept.sending, &kept.metadata["team"]), (&full.sending, &"finance".to_owned()));
+    assert_eq!(kept.headers.keys().collect::<Vec<_>>(), ["Authorization", "X-Env"]);
+    stage.clock.advance(Duration::from_secs(60));
+    declare(&state, variable).await.unwrap();
+    assert_eq!(endpoints::get(state.db(), &kept.id).await.unwrap(), kept);
+
+    let small = Event { payload: serde_json::json!({ "amount_minor": 99 }), ..super::stage::event("evt_1", "a.b") };
+    stage.fan_out(&small).await.unwrap();
+    assert_eq!(stage.deliveries(|_| true).await.len(), 0, "its filter holds");
+    let large = Event { payload: serde_json::json!({ "amount_minor": 100 }), ..super::stage::event("evt_2", "a.b") };
+    stage.fan_out(&large).await.unwrap();
+    let found = stage.deliveries(|_| true).await.remove(0);
+    let job = tidemill::fanout::Deliver { message: found.message_id, endpoint: found.endpoint_id };
+    stage.deliver(&job, turn(1)).await.unwrap();
+    let post = receiver.seen().remove(0);
+    assert_eq!(post.header("authorization"), "Bearer t0ken");
+    assert_eq!(post.header("x-env"), "prod");
+    assert_eq!(post.header("x-gpuscout-event"), "a.b");
+
+    let plain = stage.again(FanoutConfig { endpoints: vec![declared(&receiver.url(), &["*"])], ..config() });
+    declare(&plain, variable).await.unwrap();
+    let kept = endpoints::get(state.db(), &kept.id).await.unwrap();
+    assert!(kept.headers.is_empty() && kept.filter.is_none() && kept.header_prefix.is_none(), "{kept:?}");
+    assert_eq!(kept.sending, Sending::default());
+}
+
+#[tokio::test]
+async fn a_wrong_field_of_a_declaration_is_named() {
+    let stage = Stage::new().await;
+    let full = || declared_in_full(URL);
+    let texts = |name: &str, text: &str| [(name.to_owned(), text.to_owned())].into();
+    let too_fast = Sending { rate: Some(Rate { limit: 0, window_ms: 1_000 }), ..Sending::default() };
+    let table = [
+        (EndpointConfig { filter: "amount >".into(), ..full() }, "filter"),
+        (EndpointConfig { headers: texts("Host", "h1dden"), ..full() }, "headers"),
+        (EndpointConfig { headers: texts("authorization", "h1dden"), ..full() }, "headers"),
+        (EndpointConfig { headers: texts("Authorization", "h1dden"), ..full() }, "headers_env"),
+        (EndpointConfig { header_prefix: Some("webhook".into()), ..full() }, "header_prefix"),
+        (EndpointConfig { header_prefix: Some(String::new()), ..full() }, "header_prefix"),
+        (EndpointConfig { metadata: texts("", "x"), ..full() }, "metadata"),
+        (EndpointConfig { sending: too_fast, ..full() }, "sending.rate.limit"),
+        (EndpointConfig { headers_env: texts("Authorization", "NOWHERE"), ..full() }, "headers_env.Authorization"),
+    ];
+    for (wrong, field) in table {
+        let state = stage.again(FanoutConfig { endpoints: vec![full(), wrong], ..config() });
+        let variable = |name: &str| (name != "NOWHERE").then(|| OWN.to_owned());
+        let error = declare(&state, variable).await.unwrap_err().to_string();
+        assert!(error.starts_with("fanout.endpoints[1]") && error.contains(field), "{field}: {error}");
+        assert!(!error.contains("h1dden") && !error.contains(OWN), "{error}");
+    }
 }

@@ -127,3 +127,93 @@ async fn a_rotation_keeps_the_scheme_unless_another_is_asked_for_and_may_end_the
         Err(EndpointError::Invalid { field: "overlap_seconds", .. })
     ));
 }
+
+async fn with_header(stage: &Stage, url: &str) -> endpoints::Created {
+    let headers = [("Authorization".to_owned(), "Bearer t0ken".to_owned())].into();
+    let event_types = vec!["*".into()];
+    let new = NewEndpoint { tenant: "acme".into(), url: url.into(), event_types, headers, ..NewEndpoint::default() };
+    endpoints::create(&stage.state, new).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_static_header_is_not_readable_in_its_row_and_not_in_another() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(200)]).await);
+    let (made, job) = stage.one_delivery(&receiver.url()).await;
+    let id = &made.endpoint.id;
+    let other = with_header(&stage, "http://127.0.0.1:9/").await.endpoint;
+    assert_eq!(other.headers["Authorization"], "…");
+    let headers = Some([("X-Key".to_owned(), "s3cret".to_owned())].into());
+    let change = endpoints::EndpointChange { headers, ..endpoints::EndpointChange::default() };
+    let changed = endpoints::update(&stage.state, id, change).await.unwrap();
+    assert_eq!(changed.headers["X-Key"], "…");
+    for name in ["data.db", "data.db-wal"] {
+        let bytes = std::fs::read(stage.folder().join(name)).unwrap_or_default();
+        for text in ["t0ken", "s3cret"] {
+            assert!(!bytes.windows(text.len()).any(|w| w == text.as_bytes()), "{name} holds {text}");
+        }
+    }
+    stage.deliver(&job, turn(1)).await.unwrap();
+    assert_eq!(receiver.seen()[0].header("x-key"), "s3cret");
+
+    on_pool!(stage.state.db().write(), pool => {
+        sqlx::query(
+            "update endpoints set headers_sealed = (select headers_sealed from endpoints where id = $1) where id = $2",
+        )
+        .bind(&other.id)
+        .bind(id)
+        .execute(pool)
+        .await
+        .unwrap();
+    });
+    let job = stage.another(id).await;
+    let error = format!("{:?}", stage.deliver(&job, turn(1)).await.unwrap_err());
+    assert!(error.contains(&format!("headers of {id}")) && error.contains("does not open"), "{error}");
+    assert_eq!(receiver.seen().len(), 1, "and nothing is sent without them");
+}
+
+#[tokio::test]
+async fn headers_from_before_are_sent_and_sealed_and_follow_the_key() {
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(200); 3]).await);
+    let made = with_header(&stage, &receiver.url()).await;
+    on_pool!(stage.state.db().write(), pool => {
+        sqlx::query("update endpoints set headers = $1, headers_key = null, headers_sealed = null")
+            .bind(r#"{"Authorization":"Bearer 0ld"}"#)
+            .execute(pool)
+            .await
+            .unwrap();
+    });
+    let sent = async |state: &tidemill::fanout::FanoutState| {
+        let job = stage.another(&made.endpoint.id).await;
+        let stop = tokio_util::sync::CancellationToken::new();
+        tidemill::fanout::deliver(state, &stage.queue, &job, turn(1), None, &stop).await.unwrap();
+        receiver.seen().pop().unwrap().header("authorization").to_owned()
+    };
+    assert_eq!(sent(&stage.state).await, "Bearer 0ld");
+    assert_eq!(endpoints::get(stage.state.db(), &made.endpoint.id).await.unwrap().headers["Authorization"], "…");
+    assert_eq!(reseal(&stage.state, Reseal::Plain).await.unwrap(), 1);
+    assert_eq!(reseal(&stage.state, Reseal::Plain).await.unwrap(), 0);
+    assert_eq!(sent(&stage.state).await, "Bearer 0ld");
+    for name in ["data.db", "data.db-wal"] {
+        let bytes = std::fs::read(stage.folder().join(name)).unwrap_or_default();
+        assert!(!bytes.windows(10).any(|w| w == b"Bearer 0ld"), "{name} still holds the header");
+    }
+
+    let both = stage.sealed_by(config(), Sealer::new(&key(2), &[key(1)]).unwrap());
+    assert_eq!(reseal(&both, Reseal::All).await.unwrap(), 2, "the secret and the headers");
+    assert_eq!(reseal(&both, Reseal::All).await.unwrap(), 0);
+    let new = stage.sealed_by(config(), sealer(2));
+    check_keys(&new).await.unwrap();
+    assert_eq!(sent(&new).await, "Bearer 0ld");
+}
+
+#[tokio::test]
+async fn a_key_that_only_headers_need_is_missed_at_the_start() {
+    let stage = Stage::new().await;
+    with_header(&stage, "http://127.0.0.1:9/").await;
+    on_pool!(stage.state.db().write(), pool => {
+        sqlx::query("delete from endpoint_secrets").execute(pool).await.unwrap();
+    });
+    assert!(is_sealed(stage.state.db()).await.unwrap());
+    let error = check_keys(&stage.sealed_by(config(), sealer(2))).await.unwrap_err();
+    assert!(matches!(error, EndpointError::Sealed { source: SealError::UnknownKey(_), .. }), "{error}");
+}

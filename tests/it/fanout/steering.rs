@@ -38,11 +38,11 @@ async fn settings_out_of_range_are_refused_by_name() {
     let (created, _) = stage.one_delivery(&receiver.url()).await;
     let rate = |limit, window_ms| Sending { rate: Some(Rate { limit, window_ms }), ..Sending::default() };
     let table = [
-        (Sending { max_concurrency: Some(0), ..Sending::default() }, "max_concurrency"),
-        (Sending { max_concurrency: Some(1_001), ..Sending::default() }, "max_concurrency"),
-        (Sending { retry_delays_ms: Some(vec![u64::MAX]), ..Sending::default() }, "retry_delays_ms"),
-        (rate(0, 1_000), "rate.limit"),
-        (rate(1, 999), "rate.window_ms"),
+        (Sending { max_concurrency: Some(0), ..Sending::default() }, "sending.max_concurrency"),
+        (Sending { max_concurrency: Some(1_001), ..Sending::default() }, "sending.max_concurrency"),
+        (Sending { retry_delays_ms: Some(vec![u64::MAX]), ..Sending::default() }, "sending.retry_delays_ms"),
+        (rate(0, 1_000), "sending.rate.limit"),
+        (rate(1, 999), "sending.rate.window_ms"),
     ];
     let db = stage.state.db();
     for (wrong, named) in table {

@@ -86,19 +86,19 @@ async fn migrate_keeps_every_job_of_an_older_file_in_its_state() {
     const ROWS: &str = "select json_array(seq, hex(id), queue, state, priority, run_at, attempt, crashes, epoch, hex(holder),
         deadline, started_at, finished_at, cancel_requested, dead_reason, log_lines, max_attempts, timeout_ms, created_at,
         kind, enqueued_by, payload, tenant, unique_key, correlation_id, traceparent, tags, failures, progress, result)
-        from jobs union all select json_array(queue, state, n) from counts order by 1";
-    let rows = |file: &File| -> Vec<String> {
+        from jobs_with_bodies union all select json_array(queue, state, n) from counts order by 1";
+    let rows = |file: &File, jobs: &str| -> Vec<String> {
         let outside = file.outside();
-        let mut rows = outside.prepare(ROWS).expect("prepare");
+        let mut rows = outside.prepare(&ROWS.replace("jobs_with_bodies", jobs)).expect("prepare");
         rows.query_map([], |row| row.get(0)).expect("rows").collect::<Result<_, _>>().expect("rows")
     };
     let file = File::new();
     file.outside().execute_batch(&(OLD.concat() + JOBS)).expect("an older file");
-    let before = rows(&file);
+    let before = rows(&file, "jobs");
     assert_eq!(before.len(), 12);
     assert!(matches!(file.refused().await, StoreError::Schema { found: 5, .. }));
     assert!(migrate(&file.path()).expect("migrate") >= 1);
-    assert_eq!(rows(&file), before);
+    assert_eq!(rows(&file, "jobs join bodies using (seq)"), before);
     let store = file.open().await;
     assert_eq!(all(&store).await.len(), 6);
     let worker = file.worker(&store).await;

@@ -147,7 +147,7 @@ async fn failures_that_can_not_be_read_do_not_keep_a_job_from_being_rescued() {
     store.enqueue(file.jobs(1)).await.expect("enqueue");
     let claimed = store.claim(&work(), worker, 1, Duration::ZERO).await.expect("claim");
     let id = claimed[0].lease.token().job;
-    file.outside().execute("update jobs set failures = 'no json'", []).expect("spoil");
+    file.outside().execute("update bodies set failures = 'no json'", []).expect("spoil");
     store.sign_off(worker).await.expect("sign off");
     assert_eq!(store.cancel(id, "no longer wanted").await.expect("cancel"), Cancel::Cancelled);
     let job = store.get(id).await.expect("get").unwrap();

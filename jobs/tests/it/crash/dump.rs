@@ -29,6 +29,8 @@ const JOBS: &str = "select lower(hex(id)), (select name from queues where queues
                                when 'webhook.fanout' then json_extract(payload, '$.id')
                                when 'webhook.deliver' then json_extract(payload, '$.message') end, '')
      from jobs";
+/// What is written of a job once stands in a row of its own.
+const BODIES: &str = "cross join bodies using (seq)";
 
 /// Copies a file that no process has open, with its log.
 pub(super) fn copy(from: &Path, file: &str) -> tempfile::TempDir {
@@ -49,7 +51,7 @@ pub(super) fn seen(queue: Queue<'_>, since: i64) -> Vec<Job> {
     };
     let copy = copy(&folder, QUEUE);
     let queue = Connection::open(copy.path().join(QUEUE)).unwrap();
-    rows(&queue, &format!("{JOBS} where finished_at is null or finished_at >= {since}"), job)
+    rows(&queue, &format!("{JOBS} {BODIES} where finished_at is null or finished_at >= {since}"), job)
 }
 
 /// Opens a file that the service has open too.
@@ -67,7 +69,8 @@ pub(super) fn unfinished(queue: Queue<'_>) -> Vec<Job> {
         Queue::Server(server) => return keys::jobs(server, |job| job.finished_at.is_none()),
     };
     let by = [("ready", "jobs_to_claim"), ("scheduled", "jobs_to_promote"), ("running", "jobs_to_rescue")];
-    let sql = by.map(|(state, index)| format!("{JOBS} indexed by {index} where state = '{state}'")).join(" union all ");
+    let sql = by.map(|(state, index)| format!("{JOBS} indexed by {index} {BODIES} where state = '{state}'"));
+    let sql = sql.join(" union all ");
     rows(&beside(&folder), &sql, job)
 }
 
@@ -86,7 +89,7 @@ fn read_queue(folder: &Path, dump: &mut Dump) {
     let copy = copy(folder, QUEUE);
     let queue = Connection::open(copy.path().join(QUEUE)).unwrap();
     let counts = "select name, state, n from counts join queues on queues.id = counts.queue";
-    dump.jobs = rows(&queue, JOBS, job);
+    dump.jobs = rows(&queue, &format!("{JOBS} {BODIES}"), job);
     dump.counts = rows(&queue, counts, |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)));
     dump.completed = rows(&queue, "select name, completed_total from queues", pair);
     dump.alive = rows(&queue, "select lower(hex(incarnation)) from workers where state = 'alive'", |row| row.get(0));

@@ -34,7 +34,8 @@ struct Told {
     open: usize,
 }
 
-async fn publish_all(data: &Path, entropy: &Entropy) {
+/// Publishes so many events of tenant `many`, without a service.
+pub(super) async fn publish_all(data: &Path, entropy: &Entropy, how_many: usize) {
     std::fs::create_dir_all(data).unwrap();
     let clock = Clock::system();
     let store = SqliteStore::open(SqliteOptions::at(data.join("queue.db")), clock.clone()).await.unwrap();
@@ -48,14 +49,15 @@ async fn publish_all(data: &Path, entropy: &Entropy) {
         tenant: "many".into(),
         payload: json!({ "n": n, "note": "x".repeat(200) }),
     };
-    let numbers: Vec<usize> = (0..EVENTS).collect();
+    let numbers: Vec<usize> = (0..how_many).collect();
     for some in numbers.chunks(500) {
         let specs = some.iter().map(|n| event(*n).into_spec().unwrap()).collect();
         queue.enqueue_all(specs).await.unwrap();
     }
 }
 
-fn look(data: &Path) -> Option<Connection> {
+/// The database beside a service.
+pub(super) fn look(data: &Path) -> Option<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let open = Connection::open_with_flags(data.join("tidemill.db"), flags).ok()?;
     open.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -74,8 +76,8 @@ fn all(data: &Path) -> Vec<Told> {
     let db = look(data).unwrap();
     let mut sql = db
         .prepare(
-            "select d.message_id, e.url, d.state, d.attempts, count(a.id), count(a.id) filter (where a.error_class = 'interrupted'),
-                    count(a.id) filter (where a.ended_at is null)
+            "select d.message_id, e.url, d.state, d.attempts, count(a.id),
+                    count(a.id) filter (where a.error_class = 'interrupted'), count(a.id) filter (where a.ended_at is null)
              from deliveries d join endpoints e on e.id = d.endpoint_id
                   left join delivery_attempts a on a.delivery_id = d.id
              where d.tenant = 'many' group by d.id",
@@ -112,7 +114,7 @@ async fn killed_while_it_delivers_every_message_reaches_every_endpoint_and_every
         receivers.push(receiver);
     }
     let mut rig = Rig::new(&format!("{settings}{HASTY}"), entropy.clone()).await;
-    publish_all(&rig.data(), &entropy).await;
+    publish_all(&rig.data(), &entropy, EVENTS).await;
     let began = Instant::now();
     rig.start();
     rig.ready().await;

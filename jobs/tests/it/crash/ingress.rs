@@ -128,6 +128,16 @@ fn processed_once(rig: &Rig, sent: usize) -> BTreeMap<String, (String, u64)> {
     rows
 }
 
+/// Waits until so many posts were accepted.
+async fn at_least(accepted: &AtomicUsize, so_many: usize) {
+    let begun = Instant::now();
+    let mut look = tokio::time::interval(Duration::from_millis(1));
+    while accepted.load(Ordering::SeqCst) < so_many {
+        look.tick().await;
+        assert!(begun.elapsed() < PATIENCE, "unknown: it takes no more posts");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_thousand_posts_through_eight_kills_are_each_processed_once() {
     let mut rig = Rig::new(HASTY, Entropy::seeded(seed())).await;
@@ -159,11 +169,7 @@ async fn five_thousand_posts_through_eight_kills_are_each_processed_once() {
         });
     }
     for kill in 1..=KILLS {
-        let mut look = tokio::time::interval(Duration::from_millis(1));
-        while accepted.load(Ordering::SeqCst) < kill * POSTS / (KILLS + 1) {
-            look.tick().await;
-            assert!(begun.elapsed() < PATIENCE * 2, "unknown: it takes no more posts");
-        }
+        at_least(&accepted, kill * POSTS / (KILLS + 1)).await;
         rig.kill();
         rig.start();
     }
@@ -191,10 +197,11 @@ async fn while_the_store_hangs_for_twenty_seconds_there_are_refusals_only_and_af
     let mut rig = Rig::on_redis(RedisServer::start(), "everysec", "", Entropy::seeded(seed())).await;
     rig.start();
     rig.ready().await;
-    let (next, stop, port) = (Arc::new(AtomicUsize::new(0)), tokio_util::sync::CancellationToken::new(), rig.public);
+    let (next, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (stop, port) = (tokio_util::sync::CancellationToken::new(), rig.public);
     let mut senders = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let (next, stop) = (Arc::clone(&next), stop.clone());
+        let (next, accepted, stop) = (Arc::clone(&next), Arc::clone(&accepted), stop.clone());
         senders.spawn(async move {
             let (mut line, mut tries) = (Line::to(port), Vec::new());
             while !stop.is_cancelled() {
@@ -205,6 +212,7 @@ async fn while_the_store_hangs_for_twenty_seconds_there_are_refusals_only_and_af
                     tries.push(Try { begun, ended: Instant::now(), status });
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     if status == Some(200) {
+                        accepted.fetch_add(1, Ordering::SeqCst);
                         break;
                     }
                 }
@@ -212,13 +220,13 @@ async fn while_the_store_hangs_for_twenty_seconds_there_are_refusals_only_and_af
             tries
         });
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    at_least(&accepted, CONNECTIONS * 10).await;
     rig.redis.as_ref().unwrap().stop();
     let stopped = Instant::now();
     tokio::time::sleep(OUTAGE).await;
     let resumed = Instant::now();
     rig.redis.as_ref().unwrap().cont();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    at_least(&accepted, accepted.load(Ordering::SeqCst) + CONNECTIONS * 10).await;
     stop.cancel();
     let mut tries = Vec::new();
     while let Some(of_one) = tokio::time::timeout(PATIENCE, senders.join_next()).await.expect("all accepted") {

@@ -5,12 +5,13 @@ local UNTOUCHED = string.rep('\0', 43)
 local FRESH = 'r\0' .. UNTOUCHED .. spack('<I6I6', now, now)
 local known, seq, first_seq, bodies, ids = {}, nil, nil, {}, {}
 
--- Looks all ids up at once and says which queue is unknown, if one is.
+-- Looks all ids and unique keys up at once and says which queue is unknown, if one is.
 local function unknown_queue(from, n)
-  local queues = {}
-  local wanted = {}
+  local queues, wanted, unique = {}, {}, {}
   for i = from, from + 2 * n - 1, 2 do
-    local meta = ARGV[i]
+    local meta, body = ARGV[i], ARGV[i + 1]
+    local klen = sunpack('<I2', body)
+    if klen > 0 then unique[#unique + 1] = sub(body, 3, 2 + klen) end
     local queue = sub(meta, 39)
     if not queues[queue] then
       if call('SISMEMBER', P .. 'queues', queue) == 0 then return queue end
@@ -22,6 +23,7 @@ local function unknown_queue(from, n)
   for i = 1, #wanted do
     if found[i] then known[wanted[i]] = true end
   end
+  know_keys(unique)
   return nil
 end
 

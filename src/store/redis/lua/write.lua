@@ -80,6 +80,12 @@ local function key_row(key)
   return keys[key]
 end
 
+-- The rows of keys that will be asked for, in one look.
+local function know_keys(wanted)
+  local rows = fetch(P .. 'keys', wanted)
+  for i = 1, #wanted do keys[wanted[i]] = rows[i] end
+end
+
 local function key_holder(key)
   local row = key_row(key)
   if not row then return nil end
@@ -122,13 +128,17 @@ local function flush()
   for key, list in pairs(zrems) do slices('ZREM', key, list) end
   if #heads > 0 then slices('HSET', P .. 'head', heads) end
   for key, list in pairs(zadds) do slices('ZADD', key, list) end
+  local held, let_go = {}, {}
   for key in pairs(keys_changed) do
     if keys[key] then
-      call('HSET', P .. 'keys', key, keys[key])
+      held[#held + 1] = key
+      held[#held + 1] = keys[key]
     else
-      call('HDEL', P .. 'keys', key)
+      let_go[#let_go + 1] = key
     end
   end
+  slices('HDEL', P .. 'keys', let_go)
+  slices('HSET', P .. 'keys', held)
   if #keys_ending > 0 then slices('ZADD', P .. 'keys_expiry', keys_ending) end
   for i = 1, #fails do
     call('RPUSH', fails[i][1], fails[i][2])

@@ -16,8 +16,8 @@ use crate::store::{Claimed, StoreError};
 
 /// Operations in one transaction.
 const GROUP_MAX: usize = 256;
-/// A worker whose attempts are being settled claims the next ones within this, if there is a claim to come: less than a commit
-/// costs, and it spares one.
+/// A worker whose attempts are being settled claims the next ones while they are, or within this after it, if there is a claim
+/// to come: less than a commit costs, and it spares one.
 const CLAIM_FOLLOWS: Duration = Duration::from_micros(100);
 /// How often parked claims look for what other processes wrote.
 const OUTSIDE_CHECK: Duration = Duration::from_millis(100);
@@ -55,58 +55,115 @@ pub(super) struct Writing<'a> {
     /// The last transaction found no room.
     pub(super) full: bool,
     pub(super) fatal: Option<StoreError>,
+    pub(super) inbox: Inbox,
+}
+
+/// What callers have sent, in its order.
+pub(super) struct Inbox {
+    receiver: Receiver<Message>,
+    /// Came while a group was being written, and belongs to the next.
+    held: Option<Message>,
+}
+
+impl Inbox {
+    pub(super) fn new(receiver: Receiver<Message>) -> Self {
+        Self { receiver, held: None }
+    }
+
+    fn now(&mut self) -> Option<Message> {
+        self.held.take().or_else(|| self.receiver.try_recv().ok())
+    }
+
+    fn wait(&mut self) -> Option<Message> {
+        self.held.take().or_else(|| self.receiver.recv().ok())
+    }
+
+    fn wait_for(&mut self, longest: Duration) -> Result<Message, RecvTimeoutError> {
+        self.held.take().map_or_else(|| self.receiver.recv_timeout(longest), Ok)
+    }
+
+    /// Claims that have come, up to the first other message. Where one is expected and none is here it is waited for.
+    fn claims(&mut self, parked: &mut Vec<Parked>, expected: bool) {
+        let before = parked.len();
+        loop {
+            let next = match self.now() {
+                None if expected && parked.len() == before => self.wait_for(CLAIM_FOLLOWS).ok(),
+                next => next,
+            };
+            match next {
+                Some(Message::Claim(claim)) => parked.push(claim),
+                other => {
+                    self.held = other;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What one transaction does.
+#[derive(Default)]
+struct Group {
+    operations: Vec<Box<dyn Operation>>,
+    /// Places of a worker become free, and none of its claims is here yet.
+    claim_follows: bool,
+    stop: bool,
 }
 
 impl Writing<'_> {
-    pub(super) fn run(&mut self, receiver: &Receiver<Message>) {
-        loop {
-            let Some(first) = self.next(receiver) else { return };
-            let (mut operations, mut stop, mut claim_follows, mut claimed) = (Vec::new(), false, false, false);
-            let mut message = first;
-            while let Some(next) = message.take() {
-                match next {
-                    Message::Operation(operation) => operations.push(operation),
-                    Message::First(operation) => operations.insert(0, operation),
-                    Message::Settlements(operation) => {
-                        operations.push(operation);
-                        claim_follows = true;
-                    }
-                    Message::Claim(claim) => {
-                        self.parked.push(claim);
-                        claimed = true;
-                    }
-                    Message::Stop => stop = true,
-                }
-                if operations.len() < GROUP_MAX {
-                    message = receiver.try_recv().ok();
-                }
-                if message.is_none() && claim_follows && !claimed && !stop {
-                    claim_follows = false;
-                    message = receiver.recv_timeout(CLAIM_FOLLOWS).ok();
-                }
-            }
-            self.round(operations);
+    pub(super) fn run(&mut self) {
+        while let Some(group) = self.gather() {
+            let stop = group.stop;
+            self.round(group);
             if stop {
                 return;
             }
         }
     }
 
+    /// The next group: all that waits. None when nobody can send any more.
+    fn gather(&mut self) -> Option<Group> {
+        let mut group = Group::default();
+        let mut message = self.next()?;
+        let (mut settled, mut claimed) = (false, false);
+        while let Some(next) = message.take() {
+            match next {
+                Message::Operation(operation) => group.operations.push(operation),
+                Message::First(operation) => group.operations.insert(0, operation),
+                Message::Settlements(operation) => {
+                    group.operations.push(operation);
+                    settled = true;
+                }
+                Message::Claim(claim) => {
+                    self.parked.push(claim);
+                    claimed = true;
+                }
+                Message::Stop => group.stop = true,
+            }
+            if group.operations.len() < GROUP_MAX {
+                message = self.inbox.now();
+            }
+        }
+        group.claim_follows = settled && !claimed && !group.stop;
+        Some(group)
+    }
+
     /// The first message of a group; `Some(None)` when only parked claims want another look.
-    fn next(&mut self, receiver: &Receiver<Message>) -> Option<Option<Message>> {
+    fn next(&mut self) -> Option<Option<Message>> {
         if self.parked.is_empty() {
-            return receiver.recv().ok().map(Some);
+            return self.inbox.wait().map(Some);
         }
         let nearest = self.parked.iter().map(|p| p.until).min();
         let wait = nearest.map_or(OUTSIDE_CHECK, |until| until.saturating_duration_since(Instant::now()));
-        match receiver.recv_timeout(wait.min(OUTSIDE_CHECK)) {
+        match self.inbox.wait_for(wait.min(OUTSIDE_CHECK)) {
             Ok(message) => Some(Some(message)),
             Err(RecvTimeoutError::Timeout) => Some(None),
             Err(RecvTimeoutError::Disconnected) => None,
         }
     }
 
-    fn round(&mut self, mut operations: Vec<Box<dyn Operation>>) {
+    fn round(&mut self, group: Group) {
+        let Group { mut operations, claim_follows, stop: _ } = group;
         if let Some(fatal) = &self.fatal {
             for operation in operations {
                 operation.answer(Err(fatal.clone()));
@@ -124,16 +181,17 @@ impl Writing<'_> {
         if std::mem::take(&mut self.full) {
             self.make_room();
         }
-        let outcome = self.transact(&mut operations);
+        let outcome = self.transact(&mut operations, claim_follows);
         self.full = matches!(outcome, Err(StoreError::Full { .. }));
         self.note_health(outcome.as_ref().err());
         match outcome {
             Ok((answers, served, effects)) => {
-                for (operation, answer) in operations.into_iter().zip(answers) {
-                    operation.answer(answer);
-                }
+                // Each answer wakes a thread, which takes its time: first those for whom jobs wait.
                 for (parked, claimed) in served {
                     self.deliver(parked, claimed);
+                }
+                for (operation, answer) in operations.into_iter().zip(answers) {
+                    operation.answer(answer);
                 }
                 if effects.earliest.is_some() {
                     self.due.notify_waiters();
@@ -165,6 +223,7 @@ impl Writing<'_> {
     fn transact(
         &mut self,
         operations: &mut [Box<dyn Operation>],
+        claim_follows: bool,
     ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>, Effects), StoreError>
     {
         self.conn.execute_batch("begin immediate").during("begin a transaction")?;
@@ -176,7 +235,8 @@ impl Writing<'_> {
             queues: &mut self.queues,
             effects: Effects::default(),
         };
-        let body = Self::body(&mut txn, operations, &mut self.parked);
+        let late = |parked: &mut Vec<Parked>| self.inbox.claims(parked, claim_follows);
+        let body = Self::body(&mut txn, operations, &mut self.parked, late);
         let effects = txn.effects;
         let done = body.and_then(|(answers, served)| match self.conn.execute_batch("commit").during("commit") {
             Ok(()) => Ok((answers, served, effects)),
@@ -197,11 +257,13 @@ impl Writing<'_> {
         txn: &mut Txn<'_>,
         operations: &mut [Box<dyn Operation>],
         parked: &mut Vec<Parked>,
+        late: impl FnOnce(&mut Vec<Parked>),
     ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>), StoreError> {
         let mut answers = Vec::with_capacity(operations.len());
         for operation in operations {
             answers.push(in_savepoint(txn, |txn| operation.apply(txn))?);
         }
+        late(parked);
         let mut served = Vec::new();
         let mut waiting = Vec::with_capacity(parked.len());
         let mut lost = Ok(());
