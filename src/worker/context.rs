@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Stop;
+use super::place::Place;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::job::{Attempt, JobId, JobSpec, Progress, QueueName};
 use crate::queue::{EnqueueError, Queue};
@@ -19,6 +20,7 @@ pub struct Context {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) stop: Stop,
+    pub(super) place: Place,
 }
 
 /// What does not change during one attempt.
@@ -146,6 +148,13 @@ impl Context {
     /// Caches, rate limits and breakers shared by the cluster.
     pub fn store(&self) -> &Arc<dyn Store> {
         self.queue.store()
+    }
+
+    /// Leaves this job's place in its pool to the next one, for the rest of the attempt: for a handler that has nothing to do
+    /// but wait for somebody outside. False: too many of the pool wait like this, or it has left already; nothing has
+    /// changed.
+    pub fn leave_place(&self) -> bool {
+        self.place.leave()
     }
 
     /// Waits `delay`, or less when the job shall stop. False: it shall stop.

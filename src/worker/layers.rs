@@ -151,6 +151,7 @@ impl Service<Task<Ticket>> for Run {
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             stop: ticket.stop.clone(),
+            place: ticket.place.clone(),
         };
         match entry.prepare(&ticket.payload, ctx) {
             Ok(prepared) => Box::pin(async move { Ok(prepared.await) }),

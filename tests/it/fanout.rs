@@ -7,6 +7,7 @@ mod fanning;
 mod filtering;
 mod guarding;
 mod hostile;
+mod knowing;
 mod limiting;
 mod logging;
 mod noticing;
