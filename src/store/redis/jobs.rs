@@ -299,7 +299,7 @@ async fn settle_as(link: &Link, batch: &[(&Settlement, &Verdict)]) -> Result<Vec
     let mut cmd = link.call(&script::SETTLE);
     cmd.arg(runs.len()).arg(rest.len());
     for run in &runs {
-        cmd.arg(&run.argument());
+        cmd.arg(run.argument());
     }
     for &nth in &rest {
         let (settlement, verdict) = batch[nth];
