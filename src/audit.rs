@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, Timestamp};
-use crate::data::Database;
-use crate::on_pool;
+use crate::data::{Database, Tx, Write};
+use crate::{on_pool, on_tx};
 
 /// Who acts, and from where, as the audit log shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +62,62 @@ pub struct Change<'a> {
 #[derive(Debug)]
 struct OpenEntry(i64);
 
+/// A row that is to be written; many changes at once share a commit.
+struct Line {
+    at: Timestamp,
+    actor: String,
+    source: String,
+    action: &'static str,
+    subject: String,
+    before: Option<String>,
+}
+
+impl Write for Line {
+    /// Its number.
+    type Output = i64;
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<i64, sqlx::Error> {
+        on_tx!(tx, conn => {
+            sqlx::query_scalar(
+                "insert into audit_log (at, actor, source, action, subject, before) values ($1, $2, $3, $4, $5, $6)
+                 returning id",
+            )
+            .bind(self.at.as_ms())
+            .bind(&self.actor)
+            .bind(&self.source)
+            .bind(self.action)
+            .bind(&self.subject)
+            .bind(&self.before)
+            .fetch_one(conn)
+            .await
+        })
+    }
+}
+
+/// What became of a change.
+struct Outcome {
+    entry: i64,
+    after: String,
+}
+
+impl Write for Outcome {
+    type Output = ();
+    type Error = sqlx::Error;
+
+    async fn write(&self, tx: &mut Tx) -> Result<(), sqlx::Error> {
+        let written = on_tx!(tx, conn => {
+            sqlx::query("update audit_log set after = $1 where id = $2 and after is null")
+                .bind(&self.after)
+                .bind(self.entry)
+                .execute(conn)
+                .await?
+                .rows_affected()
+        });
+        if written == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    }
+}
+
 /// Writes and reads the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
@@ -101,34 +157,20 @@ impl AuditLog {
 
     /// Says who is about to change what.
     async fn open(&self, change: &Change<'_>) -> Result<OpenEntry, sqlx::Error> {
-        let id = on_pool!(self.db.write(), pool => {
-            sqlx::query_scalar(
-                "insert into audit_log (at, actor, source, action, subject, before) values ($1, $2, $3, $4, $5, $6)
-                 returning id",
-            )
-            .bind(self.clock.now().as_ms())
-            .bind(&*change.by.name)
-            .bind(&*change.by.source)
-            .bind(change.action)
-            .bind(&change.subject)
-            .bind(change.before.as_ref().map(Value::to_string))
-            .fetch_one(pool)
-            .await?
-        });
-        Ok(OpenEntry(id))
+        let line = Line {
+            at: self.clock.now(),
+            actor: change.by.name.to_string(),
+            source: change.by.source.to_string(),
+            action: change.action,
+            subject: change.subject.clone(),
+            before: change.before.as_ref().map(Value::to_string),
+        };
+        Ok(OpenEntry(self.db.together(line).await?))
     }
 
     /// Says what became of it; once.
     async fn close(&self, entry: OpenEntry, after: &Value) -> Result<(), sqlx::Error> {
-        let written = on_pool!(self.db.write(), pool => {
-            sqlx::query("update audit_log set after = $1 where id = $2 and after is null")
-                .bind(after.to_string())
-                .bind(entry.0)
-                .execute(pool)
-                .await?
-                .rows_affected()
-        });
-        if written == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+        self.db.together(Outcome { entry: entry.0, after: after.to_string() }).await
     }
 
     /// At most `limit` entries, newest first, below `below`.

@@ -62,6 +62,7 @@ pub use signature::{InvalidScheme, InvalidSecret, Scheme, Secret, sign};
 #[derive(Debug)]
 pub struct FanoutState {
     db: Database,
+    wardrobe: endpoints::Wardrobe,
     courier: post::Courier,
     guard: Arc<Guard>,
     gate: Arc<deliver::Gate>,
@@ -81,6 +82,9 @@ pub enum FanoutError {
     /// TLS can't be spoken.
     #[error("the client for webhooks out can't be built: {0}")]
     Tls(#[from] TlsError),
+    /// The proxy's credentials can't be had.
+    #[error("fanout.proxy_credentials_file: {0}")]
+    Proxy(String),
 }
 
 impl FanoutState {
@@ -113,9 +117,11 @@ impl FanoutState {
     ) -> Result<Self, FanoutError> {
         config.check()?;
         let guard = Arc::new(Guard::over(&config, resolver));
-        let courier = post::Courier::new(Arc::clone(&guard), config.timeout(), config.ca_file.as_deref())?;
+        let proxy = config.proxy_place()?.map(post::Proxy::read).transpose().map_err(FanoutError::Proxy)?;
+        let courier = post::Courier::new(Arc::clone(&guard), proxy, config.timeout(), config.ca_file.as_deref())?;
         let (gate, walk, sealer) = (Arc::default(), prune::Walk::default(), sealer.into());
-        Ok(Self { db, courier, guard, gate, walk, config, sealer, clock, entropy })
+        let wardrobe = endpoints::Wardrobe::default();
+        Ok(Self { db, wardrobe, courier, guard, gate, walk, config, sealer, clock, entropy })
     }
 
     /// The database behind it.

@@ -99,7 +99,7 @@ impl Cli {
         // Logging and metrics cost something: they are on, as in the shipped program.
         telemetry::log(&LogConfig::default())?;
         let recorder = telemetry::collect()?;
-        let folding = tokio_util::task::AbortOnDropHandle::new(crate::rig::fold(recorder));
+        let folding = tokio_util::task::AbortOnDropHandle::new(crate::rig::fold(recorder.clone()));
         let done = match self.scenario {
             Scenario::EnqueueBulk(scenario) => scenario.run().await,
             Scenario::EnqueueSingle(scenario) => scenario.run().await,
@@ -109,7 +109,7 @@ impl Cli {
             Scenario::Recover(scenario) => scenario.run().await,
             Scenario::ScheduleStorm(scenario) => scenario.run().await,
             Scenario::Curve(scenario) => scenario.run().await,
-            Scenario::Fanout(scenario) => scenario.run().await,
+            Scenario::Fanout(scenario) => scenario.run(recorder).await,
             Scenario::Ingress(scenario) => scenario.run().await,
             Scenario::ApalisFindings(scenario) => scenario.run().await,
             Scenario::Report(report) => report.run(),

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use redis::aio::MultiplexedConnection;
@@ -13,6 +14,9 @@ use tidemill::clock::Clock;
 use tidemill::config::queues::WorkerConfig;
 use tidemill::store::{Location, Store, StoreRules, open};
 use tidemill_testkit::RedisServer;
+
+/// How long a server may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is written beside each figure.
 #[derive(Clone, Debug)]
@@ -105,7 +109,9 @@ impl Place {
     pub async fn redis(&self) -> anyhow::Result<MultiplexedConnection> {
         let client =
             redis::Client::open(self.url.as_str()).context("the bench reads figures from a plain redis:// only")?;
-        client.get_multiplexed_async_connection().await.context("connect to Redis")
+        // Emptying a server takes it as long as it takes; the driver's own patience is half a second.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+        client.get_multiplexed_async_connection_with_config(&config).await.context("connect to Redis")
     }
 
     /// What it promises, and its version: asked, not assumed.

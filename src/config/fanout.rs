@@ -13,9 +13,11 @@ use crate::clock::Entropy;
 use crate::job::RetryPolicy;
 
 mod endpoint;
+mod proxy;
 mod sending;
 
 pub use endpoint::EndpointConfig;
+pub use proxy::ProxyPlace;
 pub use sending::{Ordering, Rate, Sending};
 
 const SECOND_MS: u64 = 1_000;
@@ -61,6 +63,11 @@ pub struct FanoutConfig {
     pub disable_after_ms: u64,
     /// Authorities in this PEM file are trusted besides the system's, for receivers with certificates of one's own.
     pub ca_file: Option<PathBuf>,
+    /// `http://host:port` of a proxy that makes tunnels (CONNECT). It is asked for vetted addresses, never for names; proxies in
+    /// the environment are ignored. Default none.
+    pub proxy: Option<String>,
+    /// A file with the proxy's `user:password`.
+    pub proxy_credentials_file: Option<PathBuf>,
     /// After a rotation the old secret signs too for so long. Default 24 h; at most 7 days.
     pub rotation_overlap_ms: u64,
     /// Endpoints that are there from the start.
@@ -104,6 +111,8 @@ impl Default for FanoutConfig {
             breaker_cooldown_ms: MINUTE_MS,
             disable_after_ms: 5 * 24 * HOUR_MS,
             ca_file: None,
+            proxy: None,
+            proxy_credentials_file: None,
             rotation_overlap_ms: 24 * HOUR_MS,
             endpoints: Vec::new(),
         }
@@ -148,6 +157,7 @@ impl FanoutConfig {
         if self.rotation_overlap_ms > MAX_OVERLAP_MS {
             return invalid("rotation_overlap_ms", self.rotation_overlap_ms.to_string(), "at most 7 days, 604800000");
         }
+        self.proxy_place()?;
         Ok(())
     }
 

@@ -3,6 +3,9 @@
 //! Guarantees: a write is answered after the commit that holds it, or with its own error; one that fails takes nobody else's
 //! with it, for then each is run again alone; a caller that goes away stops nothing that has begun. Nothing runs while nobody
 //! writes.
+//!
+//! The line has a thread of its own. Each statement of a group waits for the one before it; between the callers' tasks it would
+//! also wait for all that are ready to run, and everybody's commit with it.
 
 use std::any::{Any, TypeId};
 use std::collections::VecDeque;
@@ -10,6 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::SqlitePool;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -128,6 +132,9 @@ pub(super) struct Line {
     state: Mutex<State>,
     room: Semaphore,
     tasks: TaskTracker,
+    thread: Handle,
+    /// The thread ends with it.
+    _stop: oneshot::Sender<()>,
 }
 
 #[derive(Default)]
@@ -146,8 +153,19 @@ impl std::fmt::Debug for Line {
 }
 
 impl Line {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::default(), room: Semaphore::new(WAITING_MAX), tasks: TaskTracker::new() }
+    /// An empty one.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let (thread, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
+        std::thread::Builder::new().name("tidemill-data".into()).spawn(move || {
+            // Nothing is ever sent: it resolves when the line is gone.
+            let _ = runtime.block_on(stopped);
+        })?;
+        let (state, room, tasks) = (Mutex::default(), Semaphore::new(WAITING_MAX), TaskTracker::new());
+        Ok(Self { state, room, tasks, thread, _stop: stop })
     }
 
     /// Puts a write in line and waits for its commit.
@@ -161,9 +179,9 @@ impl Line {
         };
         if begins {
             let (line, pool) = (Arc::clone(self), pool.clone());
-            self.tasks.spawn(async move { line.serve(&pool).await });
+            self.tasks.spawn_on(async move { line.serve(&pool).await }, &self.thread);
         }
-        // Without an answer the task has died: its runtime is ending.
+        // Without an answer the task has died.
         answer.await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into()))
     }
 
@@ -175,9 +193,9 @@ impl Line {
 
     async fn serve(&self, pool: &SqlitePool) {
         let mut turn = Turn { line: self, over: false };
-        while let Some(group) = turn.next() {
+        while let Some(first) = turn.next() {
             // What one of them has spoilt, each does again for itself.
-            let mut spoilt = share(pool, group).await.into_iter();
+            let mut spoilt = share(pool, first, &mut turn).await.into_iter();
             while let Some(member) = spoilt.next() {
                 if let Err(why) = alone(pool, member).await {
                     refuse(spoilt.by_ref(), &why);
@@ -212,6 +230,13 @@ impl Turn<'_> {
         let n = state.waiting.len().min(GROUP_MAX);
         Some(state.waiting.drain(..n).collect())
     }
+
+    /// Those that have come since, as long as there is room for them in the same transaction.
+    fn fill_up(&mut self, group: &mut Vec<Box<dyn Member>>) {
+        let mut state = self.line.lock();
+        let n = state.waiting.len().min(GROUP_MAX.saturating_sub(group.len()));
+        group.extend(state.waiting.drain(..n).filter(|member| member.is_wanted()));
+    }
 }
 
 impl Drop for Turn<'_> {
@@ -230,7 +255,7 @@ async fn begin(pool: &SqlitePool) -> Result<Tx, sqlx::Error> {
 }
 
 /// All in one transaction; those that are to be run alone come back.
-async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>) -> Vec<Box<dyn Member>> {
+async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>, turn: &mut Turn<'_>) -> Vec<Box<dyn Member>> {
     let mut tx = match begin(pool).await {
         Ok(tx) => tx,
         Err(error) => {
@@ -238,6 +263,7 @@ async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>) -> Vec<Box<dy
             return Vec::new();
         }
     };
+    turn.fill_up(&mut group);
     group.sort_by_key(|member| member.kind());
     let mut rest = group.as_mut_slice();
     while let Some(kind) = rest.first().map(|first| first.kind()) {

@@ -5,19 +5,19 @@
 //! missing from the log, whenever the process dies. No transaction is open while the POST is under way. A delivery that
 //! has succeeded is not posted again.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
-use super::endpoints::Stamp;
+use super::FanoutState;
+use super::endpoints::{Dress, Stamp, Target};
 use super::history::DeliveryState;
 use super::ledger::{self, Closing, Due, Next, Opening, Said};
 use super::post::{Answer, ErrorClass, Outgoing, Posted};
-use super::{FanoutState, endpoints};
 use crate::clock::Timestamp;
 use crate::job::{Done, Incarnation, JobError, JobKind, RetryPolicy};
 use crate::metrics::{DELIVERIES, DELIVERY_SECONDS};
@@ -27,6 +27,7 @@ use crate::worker::{Context, Handler};
 mod gate;
 mod judge;
 mod settings;
+mod straight;
 
 pub(super) use gate::Gate;
 use gate::{BreakerRule, NotNow, Pass};
@@ -36,6 +37,8 @@ pub(super) use settings::{SendingRow, keep_sending};
 
 /// What an attempt may take beyond its POST: reading and writing the database.
 pub(super) const MARGIN: Duration = Duration::from_secs(30);
+/// A POST that takes longer than this leaves its place in the pool to others.
+const PROMPT: Duration = Duration::from_millis(250);
 /// The queue's store can't be asked: come back after this.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 /// A delivery that waits for a former one looks again when that one is tried, but not sooner and not later than this: it is
@@ -93,7 +96,7 @@ impl Handler for Deliver {
         if ctx.cancelled().is_cancelled() {
             return Err(JobError::retry(anyhow!("it was stopped before the POST")));
         }
-        deliver(state, ctx.queue(), &self, Turn::of(&ctx), ctx.traceparent(), ctx.cancelled()).await
+        attempt(state, ctx.queue(), &self, Turn::of(&ctx), ctx.traceparent(), ctx.cancelled(), Some(&ctx)).await
     }
 }
 
@@ -111,14 +114,30 @@ pub async fn deliver(
     trace: Option<&str>,
     stop: &CancellationToken,
 ) -> Result<Done, JobError> {
+    attempt(state, queue, job, turn, trace, stop, None).await
+}
+
+/// The same in a worker's `place`, which it leaves when the receiver takes its time.
+async fn attempt(
+    state: &FanoutState,
+    queue: &Queue,
+    job: &Deliver,
+    turn: Turn,
+    trace: Option<&str>,
+    stop: &CancellationToken,
+    place: Option<&Context>,
+) -> Result<Done, JobError> {
     state.gate.look(&job.endpoint, state.clock.now()).map_err(snooze)?;
+    if let Some(done) = straight::deliver_straight(state, queue, job, turn, trace, stop, place).await {
+        return done;
+    }
     let Some(due) = ledger::load(state, job).await? else {
         return Err(JobError::cancelled("the message is no longer kept"));
     };
     if due.state == DeliveryState::Succeeded.as_str() {
         return Ok(Done::with("it had been delivered before"));
     }
-    if let Some(reason) = &due.pause_reason {
+    if let Some(reason) = &due.to.pause_reason {
         // The delivery stays as it is; resuming the endpoint gives it a new job.
         return Err(JobError::cancelled(format!("the endpoint is paused: {reason}")));
     }
@@ -130,35 +149,49 @@ pub async fn deliver(
             return Err(JobError::cancelled(why));
         }
     };
-    let url = match state.guard.check(url) {
-        Ok(url) => url,
+    let ready = state.wardrobe.ready(state, &job.endpoint, url, &due.to)?;
+    let target = match &ready.target {
+        Ok(target) => target,
         Err(refused) => {
             let attempt = open(state, job, &due, "", turn).await?;
-            return close(state, queue, job, &due, &attempt, Posted::refused(&refused), turn, None).await;
+            return close(state, queue, job, &due, &attempt, Posted::refused(refused), turn, None).await;
         }
     };
-    if due.sending.ordering == Ordering::Strict
+    if due.sending().ordering == Ordering::Strict
         && let Some(former) = ledger::ahead(state, job, &due).await?
     {
         // Before the breaker is asked: its one probe must be the first one's.
         return Err(in_line(state, job, former.next_at()));
     }
-    let out = outgoing(state, job, &due, url, trace).await?;
-    let pass = admit(state, queue, job, &due).await?;
-    let attempt = match open(state, job, &due, out.url.host_str().unwrap_or_default(), turn).await {
+    let pass = admit(state, queue, job, due.sending()).await?;
+    let attempt = match open(state, job, &due, &target.host, turn).await {
         Ok(attempt) => attempt,
         Err(error) => {
             pass.give_back(queue.store().as_ref()).await;
             return Err(error);
         }
     };
-    let posted = state.courier.post(stop, out).await;
+    let out = outgoing(state, job, &due, target, &ready.dress, trace);
+    let posted = post(state, stop, out, place).await;
     close(state, queue, job, &due, &attempt, posted, turn, Some(pass)).await
+}
+
+/// The POST. It leaves its place in the pool when the receiver takes its time, so that those that hang hold nobody else up,
+/// and else when it has ended: what is left is to wait for commits, with many others.
+async fn post(state: &FanoutState, stop: &CancellationToken, out: Outgoing, place: Option<&Context>) -> Posted {
+    let mut posting = pin!(state.courier.post(stop, out));
+    let Some(place) = place else { return posting.await };
+    let prompt = tokio::time::timeout(PROMPT, &mut posting).await;
+    place.leave_place();
+    match prompt {
+        Ok(posted) => posted,
+        Err(_) => posting.await,
+    }
 }
 
 /// The endpoint's URL, or why nobody wants this delivery any more.
 fn wanted(due: &Due) -> Result<&str, String> {
-    match (&due.url, &due.reason) {
+    match (&due.to.url, &due.to.reason) {
         (None, _) => Err("the endpoint was deleted".to_owned()),
         (Some(_), Some(reason)) => Err(format!("the endpoint is disabled: {reason}")),
         (Some(url), None) => Ok(url),
@@ -166,36 +199,31 @@ fn wanted(due: &Due) -> Result<&str, String> {
 }
 
 /// The POST as it will be sent: body, signature, headers.
-async fn outgoing(
+fn outgoing(
     state: &FanoutState,
     job: &Deliver,
     due: &Due,
-    url: Url,
+    target: &Target,
+    dress: &Dress,
     trace: Option<&str>,
-) -> Result<Outgoing, JobError> {
-    let now = state.clock.now();
-    let dress = endpoints::dress(state, &job.endpoint, due, now).await?;
-    let timestamp_s = now.as_ms().div_euclid(1_000);
-    let mut headers = dress.headers(Stamp {
-        message: &job.message,
-        event_type: &due.event_type,
-        timestamp_s,
-        body: due.body.as_bytes(),
-    });
+) -> Outgoing {
+    let timestamp_s = state.clock.now().as_ms().div_euclid(1_000);
+    let (message, event_type) = (job.message.as_str(), due.event_type.as_str());
+    let mut headers = dress.headers(Stamp { message, event_type, timestamp_s, body: &due.body });
     // Outside of the signature: it says what caused this, and nothing that a receiver could rely on. One that is no header's
     // value is left out.
     if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(trace).ok()) {
         headers.insert("traceparent", trace);
     }
-    Ok(Outgoing { url, headers, body: due.body.clone() })
+    Outgoing { uri: target.uri.clone(), headers, body: due.body.clone() }
 }
 
 /// Goes through the gate: a place, a token, the breaker.
-async fn admit(state: &FanoutState, queue: &Queue, job: &Deliver, due: &Due) -> Result<Pass, JobError> {
+async fn admit(state: &FanoutState, queue: &Queue, job: &Deliver, sending: &Sending) -> Result<Pass, JobError> {
     let (now, store) = (state.clock.now(), queue.store().as_ref());
-    let mut pass = state.gate.enter(&job.endpoint, due.max_concurrency(&state.config), now).map_err(snooze)?;
+    let mut pass = state.gate.enter(&job.endpoint, max_concurrency(state, sending), now).map_err(snooze)?;
     let asked = async {
-        if let Some(rate) = due.sending.rate
+        if let Some(rate) = sending.rate
             && let Some(not_now) = pass.take(store, rate, now).await?
         {
             return Ok(Some(not_now));
@@ -209,25 +237,33 @@ async fn admit(state: &FanoutState, queue: &Queue, job: &Deliver, due: &Due) -> 
     }
 }
 
+fn max_concurrency(state: &FanoutState, sending: &Sending) -> u32 {
+    sending.max_concurrency.unwrap_or(state.config.max_concurrency)
+}
+
 /// Opens the line in the log, which is also the endpoint's lease for this POST.
 async fn open(state: &FanoutState, job: &Deliver, due: &Due, host: &str, turn: Turn) -> Result<String, JobError> {
+    let opening = opening(state, job, &due.id, due.sending(), host, turn);
+    let (attempt, now) = (opening.attempt.clone(), opening.now);
+    match state.db.together(opening).await? {
+        Said::Opened => Ok(attempt),
+        Said::Busy => Err(snooze(state.gate.busy(&job.endpoint, now))),
+        Said::InLine { until } => Err(in_line(state, job, until)),
+    }
+}
+
+fn opening(state: &FanoutState, job: &Deliver, delivery: &str, sending: &Sending, host: &str, turn: Turn) -> Opening {
     let now = state.clock.now();
-    let opening = Opening {
+    Opening {
         attempt: state.new_id("att_", now),
-        delivery: due.id.clone(),
+        delivery: delivery.to_owned(),
         endpoint: job.endpoint.clone(),
         host: host.to_owned(),
         turn,
         now,
         expires_at: now.after(state.config.timeout() + MARGIN),
-        max_concurrency: due.max_concurrency(&state.config),
-        strict: due.sending.ordering == Ordering::Strict,
-    };
-    let attempt = opening.attempt.clone();
-    match state.db.together(opening).await? {
-        Said::Opened => Ok(attempt),
-        Said::Busy => Err(snooze(state.gate.busy(&job.endpoint, now))),
-        Said::InLine { until } => Err(in_line(state, job, until)),
+        max_concurrency: max_concurrency(state, sending),
+        strict: sending.ordering == Ordering::Strict,
     }
 }
 
@@ -260,9 +296,9 @@ async fn close(
         turn,
         next,
         disable,
-        was_failing: due.failing_since.is_some(),
+        was_failing: due.to.failing_since.is_some(),
         disable_after: state.config.disable_after(),
-        strict: due.sending.ordering == Ordering::Strict,
+        strict: due.sending().ordering == Ordering::Strict,
         now: state.clock.now(),
     };
     let closed = state.db.together(closing).await?;

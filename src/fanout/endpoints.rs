@@ -16,9 +16,10 @@ mod matching;
 mod record;
 mod secrets;
 mod settings;
+mod wardrobe;
 
 pub use change::{EndpointChange, disable, enable, pause, update};
-pub(super) use dress::{Stamp, dress};
+pub(super) use dress::{Dress, Stamp};
 pub use error::EndpointError;
 use error::MAX_PER_TENANT;
 pub(super) use error::{check_description, check_tenant, invalid, parse_patterns};
@@ -27,11 +28,12 @@ pub(super) use matching::{Wish, wanting, wish_of};
 pub use record::{Endpoint, EndpointState};
 pub(super) use record::{Row, endpoint_where, to_json};
 pub use secrets::{Rotation, SecretOnFile, current_secret, rotate_secret, secrets};
-pub(super) use secrets::{SecretRow, live_secrets, replace_secret, seal, secret_columns};
+pub(super) use secrets::{SecretRow, SignerRow, replace_secret, seal, secret_columns, signer_columns};
 use secrets::{add_secret, own_or_new};
 pub use settings::Texts;
 pub(super) use settings::{check_dress, parse_filter};
 use settings::{check_headers, check_metadata, check_prefix, check_together};
+pub(super) use wardrobe::{Target, Wardrobe};
 
 /// What is asked for a new endpoint.
 #[derive(Clone, Debug, Default)]

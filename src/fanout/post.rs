@@ -15,17 +15,19 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use self::connect::{ConnectError, Connector, Opened, Steps, TRACE, Trace};
 use super::guard::{Guard, UrlRefused};
 use crate::outbound;
 
 mod connect;
+mod proxy;
+
+pub(super) use proxy::Proxy;
 
 /// Reading on costs less than a new connection up to about here.
 const READ_MAX: usize = 16 * 1024;
@@ -44,9 +46,9 @@ const STEER: HeaderName = HeaderName::from_static("webhook-delivery");
 /// What is sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) url: Url,
+    pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
-    pub(super) body: String,
+    pub(super) body: Bytes,
 }
 
 /// What came of it.
@@ -145,9 +147,14 @@ impl std::fmt::Debug for Courier {
 }
 
 impl Courier {
-    /// Whose every connection goes through `guard`, and which trusts the authorities in the PEM file `roots` besides the
-    /// system's.
-    pub(super) fn new(guard: Arc<Guard>, deadline: Duration, roots: Option<&Path>) -> Result<Self, outbound::TlsError> {
+    /// Whose every connection goes through `guard` and then `proxy`, if there is one, and which trusts the authorities in the
+    /// PEM file `roots` besides the system's.
+    pub(super) fn new(
+        guard: Arc<Guard>,
+        proxy: Option<Proxy>,
+        deadline: Duration,
+        roots: Option<&Path>,
+    ) -> Result<Self, outbound::TlsError> {
         let tls = Arc::new(outbound::tls(roots)?);
         let mut builder = Client::builder(TokioExecutor::new());
         builder
@@ -157,18 +164,14 @@ impl Courier {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .http1_max_buf_size(HEAD_MAX)
             .http2_max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX));
-        Ok(Self { client: builder.build(Connector { guard, tls }), deadline })
+        Ok(Self { client: builder.build(Connector { guard, proxy: proxy.map(Arc::new), tls }), deadline })
     }
 
     /// Sends it, once. When `stop` rings it soon comes to an end.
     pub(super) async fn post(&self, stop: &CancellationToken, out: Outgoing) -> Posted {
         let (trace, started) = (Arc::new(Trace::default()), Instant::now());
         let mut cut = pin!(cut(self.deadline, stop));
-        let request = match request(out) {
-            Ok(request) => request,
-            Err(error) => return Posted::nothing(ErrorClass::Refused, error, Steps::default(), Duration::ZERO),
-        };
-        let sending = TRACE.scope(Arc::clone(&trace), self.client.request(request));
+        let sending = TRACE.scope(Arc::clone(&trace), self.client.request(request(out)));
         let nothing = |class, error| Posted::nothing(class, error, trace.steps(), started.elapsed());
         match until(cut.as_mut(), sending).await {
             Err(Cut::Deadline) => {
@@ -184,11 +187,10 @@ impl Courier {
     }
 }
 
-fn request(out: Outgoing) -> Result<Request<Full<Bytes>>, String> {
-    let request = Request::builder().method(Method::POST).uri(out.url.as_str()).body(Full::new(Bytes::from(out.body)));
-    let mut request = request.map_err(|e| format!("the URL can't be asked for: {e}"))?;
-    *request.headers_mut() = out.headers;
-    Ok(request)
+fn request(out: Outgoing) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(out.body));
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (Method::POST, out.uri, out.headers);
+    request
 }
 
 /// Reads the beginning of the body, then closes the connection if there is more.

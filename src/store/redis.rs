@@ -18,6 +18,7 @@ mod memory;
 mod operate;
 mod promise;
 mod prune;
+mod runs;
 mod script;
 mod shared;
 mod ticks;
@@ -49,7 +50,9 @@ use crate::clock::{Clock, Entropy, Timestamp};
 use crate::job::{Incarnation, JobId, JobRecord, Progress, QueueName};
 
 /// The layout of keys and records.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// One that is read as it is, and that this Tidemill adds to.
+const SCHEMA_BEFORE: i64 = 1;
 
 /// Which server, and what is asked of it.
 #[derive(Clone, Debug)]
@@ -103,6 +106,13 @@ impl RedisStore {
         let found = self.link.send(step, redis::cmd("GET").arg(&key)).await?;
         match redis::from_redis_value::<Option<i64>>(found) {
             Ok(Some(SCHEMA_VERSION) | None) => Ok(()),
+            // Whoever wrote it must not come back: it would not see what this one writes.
+            Ok(Some(SCHEMA_BEFORE)) => {
+                match self.link.send(step, redis::cmd("SET").arg(&key).arg(SCHEMA_VERSION)).await {
+                    Ok(_) | Err(StoreError::Full { .. }) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
             Ok(Some(found)) => {
                 let advice = "run the Tidemill that wrote it, or take another namespace";
                 Err(StoreError::Schema { found, needed: SCHEMA_VERSION, advice })

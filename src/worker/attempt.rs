@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
@@ -12,6 +11,7 @@ use crate::job::{DeadReason, JobId};
 use crate::store::{Claimed, Lease, LeaseToken};
 
 use super::context::AttemptInfo;
+use super::place::Place;
 
 /// What the backend hands to the layers.
 #[derive(Debug)]
@@ -24,12 +24,12 @@ pub(super) struct Ticket {
     pub(super) run_at: Timestamp,
     pub(super) claimed_at: Timestamp,
     pub(super) stop: Stop,
-    /// The pool's place; free again when the attempt has been settled.
-    pub(super) place: Option<OwnedSemaphorePermit>,
+    /// The pool's place; free again when the end of the attempt has been handed to the store.
+    pub(super) place: Place,
 }
 
 impl Ticket {
-    pub(super) fn new(claimed: Claimed, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(claimed: Claimed, place: Place) -> Self {
         let info = AttemptInfo {
             lease: claimed.lease.token(),
             queue: claimed.queue,
@@ -50,7 +50,7 @@ impl Ticket {
             run_at: claimed.run_at,
             claimed_at: claimed.claimed_at,
             stop: Stop::default(),
-            place: Some(place),
+            place,
         }
     }
 }
@@ -80,21 +80,30 @@ pub(super) enum StopReason {
 }
 
 /// Rings in the handler's context; remembers the first reason.
+///
+/// One piece for all who have it: a token's own clones take its lock, and each attempt has five.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stop {
-    pub(super) token: CancellationToken,
-    reason: Arc<OnceLock<StopReason>>,
+pub(super) struct Stop(Arc<Bell>);
+
+#[derive(Debug, Default)]
+struct Bell {
+    token: CancellationToken,
+    reason: OnceLock<StopReason>,
 }
 
 impl Stop {
     pub(super) fn ring(&self, reason: StopReason) {
         // The first reason stays.
-        let _ = self.reason.set(reason);
-        self.token.cancel();
+        let _ = self.0.reason.set(reason);
+        self.0.token.cancel();
     }
 
     pub(super) fn reason(&self) -> Option<StopReason> {
-        self.reason.get().copied()
+        self.0.reason.get().copied()
+    }
+
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.0.token
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::attempt::Ticket;
 use super::identity::Identity as Life;
+use super::place::Place;
 use super::pulse::Pulse;
 use crate::job::QueueName;
 use crate::metrics;
@@ -49,6 +50,8 @@ pub(super) struct Source {
     pub(super) store: Arc<dyn Store>,
     pub(super) queue: QueueName,
     pub(super) places: Arc<Semaphore>,
+    /// Where attempts wait that have left their places.
+    pub(super) seats: Arc<Semaphore>,
     /// One claim takes at most so many.
     pub(super) at_once: usize,
     /// So many free places are worth a claim while there are still jobs to hand out.
@@ -129,7 +132,8 @@ impl Source {
 
     fn tickets(&self, jobs: Vec<Claimed>, places: &mut OwnedSemaphorePermit) -> Vec<Ticket> {
         // The store gives out at most as many jobs as there are places.
-        jobs.into_iter().filter_map(|job| places.split(1).map(|place| Ticket::new(job, place))).collect()
+        let seats = || Arc::clone(&self.seats);
+        jobs.into_iter().filter_map(|job| Some(Ticket::new(job, Place::new(places.split(1)?, seats())))).collect()
     }
 
     /// Hands jobs back that were claimed and never begun.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::Stop;
+use super::place::Place;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::job::{Attempt, JobId, JobSpec, Progress, QueueName};
 use crate::queue::{EnqueueError, Queue};
@@ -17,7 +19,8 @@ pub struct Context {
     pub(super) queue: Queue,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
-    pub(super) cancel: CancellationToken,
+    pub(super) stop: Stop,
+    pub(super) place: Place,
 }
 
 /// What does not change during one attempt.
@@ -103,7 +106,7 @@ impl Context {
 
     /// Rings when the job shall stop: cancelled by a person, its lease lost, or the process is going down.
     pub fn cancelled(&self) -> &CancellationToken {
-        &self.cancel
+        self.stop.token()
     }
 
     /// Enqueues another job at once, tied to this one's cause. To enqueue only if this job completes, use
@@ -147,11 +150,18 @@ impl Context {
         self.queue.store()
     }
 
+    /// Leaves this job's place in its pool to the next one, for the rest of the attempt: for a handler that has nothing to do
+    /// but wait for somebody outside. False: too many of the pool wait like this, or it has left already; nothing has
+    /// changed.
+    pub fn leave_place(&self) -> bool {
+        self.place.leave()
+    }
+
     /// Waits `delay`, or less when the job shall stop. False: it shall stop.
     pub async fn pause(&self, delay: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(delay) => true,
-            () = self.cancel.cancelled() => false,
+            () = self.cancelled().cancelled() => false,
         }
     }
 }

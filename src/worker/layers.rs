@@ -113,7 +113,7 @@ where
 
 /// Resolves when an attempt was asked to stop and has not done so in time.
 async fn stopped(stop: Stop) -> StopReason {
-    stop.token.cancelled().await;
+    stop.token().cancelled().await;
     let reason = stop.reason().unwrap_or(StopReason::Shutdown);
     if reason == StopReason::Cancelled {
         tokio::time::sleep(STOP_GRACE).await;
@@ -150,7 +150,8 @@ impl Service<Task<Ticket>> for Run {
             queue: self.queue.clone(),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
-            cancel: ticket.stop.token.clone(),
+            stop: ticket.stop.clone(),
+            place: ticket.place.clone(),
         };
         match entry.prepare(&ticket.payload, ctx) {
             Ok(prepared) => Box::pin(async move { Ok(prepared.await) }),

@@ -70,11 +70,9 @@ where
 
     fn call(&mut self, mut task: Task<Ticket>) -> Self::Future {
         let ticket = &mut task.args;
-        // Taken before anything inside runs; the backend always puts both in.
-        let (Some(lease), Some(place)) = (ticket.lease.take(), ticket.place.take()) else {
-            return ready(Err("a ticket without a lease".into()));
-        };
-        let (info, stop) = (Arc::clone(&ticket.info), ticket.stop.clone());
+        // Taken before anything inside runs; the backend always puts it in.
+        let Some(lease) = ticket.lease.take() else { return ready(Err("a ticket without a lease".into())) };
+        let (info, stop, place) = (Arc::clone(&ticket.info), ticket.stop.clone(), ticket.place.clone());
         let waited = ticket.claimed_at.since(ticket.run_at);
         self.desk.running.begin(info.lease, stop.clone());
         let deciding = self.inner.call(task);
@@ -85,6 +83,7 @@ where
             let ran = begun.elapsed();
             let verdict = desk.verdict(decided, &info, &stop);
             let (settlement, pending) = (Settlement { lease, verdict }, desk.attempts.token());
+            let place = place.take();
             desk.settler.settle(Ended { settlement, run: Run { info, ran, waited }, place, pending });
         });
         // apalis is told that it is done: what is under way is counted by the tracker, its number bounded by the places.

@@ -2,7 +2,7 @@
 //!
 //! Up to two calls are under way: while the store commits one, the next is already at its door. The places of a batch are
 //! freed together once it has been handed to the store, so that the claim of them stands right behind it there and shares
-//! its commit. What waits longer keeps its place: so what is held here is bounded by the pools and two batches. Batches may
+//! its commit. What waits longer keeps its place or seat: so what is held here is bounded by both and two batches. Batches may
 //! be taken in any order: each settlement stands for itself.
 
 use std::pin::pin;
@@ -37,8 +37,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(2);
 pub(super) struct Ended {
     pub(super) settlement: Settlement,
     pub(super) run: Run,
-    /// The pool's place; free again when this has been handed to the store.
-    pub(super) place: OwnedSemaphorePermit,
+    /// The pool's place, or the seat that was taken instead; free again when this has been handed to the store.
+    pub(super) place: Option<OwnedSemaphorePermit>,
     /// Counts it among the attempts that a clean stop waits for.
     pub(super) pending: TaskTrackerToken,
 }
@@ -142,7 +142,9 @@ impl Shared {
         for Ended { settlement, run, place, pending } in batch {
             settlements.push(settlement);
             rest.push((run, pending));
-            join(&mut places, place);
+            if let Some(place) = place {
+                join(&mut places, place);
+            }
         }
         let settlements: Arc<[Settlement]> = settlements.into();
         let mut settling = pin!(self.settle(&settlements));

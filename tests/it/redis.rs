@@ -8,6 +8,7 @@ mod access;
 mod bounds;
 mod cut;
 mod failover;
+mod fronts;
 mod full;
 mod gaps;
 mod gather;

@@ -143,24 +143,30 @@ fn webhooks_out(all: &[Measurement]) -> Vec<Row> {
         ratio("webhooks out, Redis + SQLite / BullMQ + undici", (5.0, 8.0), webhooks(all, undici, "redis")),
         ratio("webhooks out, SQLite / BullMQ + undici", (3.0, 5.0), webhooks(all, undici, "sqlite")),
     ];
-    for (store, publish, hanging) in [
+    for (store, publish, hanging, many) in [
         (
             "sqlite",
             "publish to receiver at 500/s, p99, SQLite",
             "healthy endpoints' p99, one of ten hanging / none, SQLite",
+            "the same with 10,000 endpoints, SQLite",
         ),
         (
             "redis",
             "publish to receiver at 500/s, p99, Redis",
             "healthy endpoints' p99, one of ten hanging / none, Redis",
+            "the same with 10,000 endpoints, Redis",
         ),
     ] {
         let p99 = |operation| Pick::of(all, "fanout", store).worst(Some(operation), |m| m.p99_ms);
         rows.push(row(publish, (20.0, 10.0), "ms", Better::Less, p99("publish"), String::new()));
-        let (calm, hung) = (p99("all healthy"), p99("one of ten hangs"));
-        let ratio = hung.zip(calm).filter(|(_, calm)| *calm > 0.0).map(|(hung, calm)| hung / calm);
-        let from = hung.zip(calm).map_or_else(String::new, |(hung, calm)| format!("{hung:.1} / {calm:.1} ms"));
-        rows.push(row(hanging, (1.1, 1.0), "×", Better::Less, ratio, from));
+        for (demand, calm, hung) in
+            [(hanging, "all healthy", "one of ten hangs"), (many, "many healthy", "of many, one in ten hangs")]
+        {
+            let (calm, hung) = (p99(calm), p99(hung));
+            let ratio = hung.zip(calm).filter(|(_, calm)| *calm > 0.0).map(|(hung, calm)| hung / calm);
+            let from = hung.zip(calm).map_or_else(String::new, |(hung, calm)| format!("{hung:.1} / {calm:.1} ms"));
+            rows.push(row(demand, (1.1, 1.0), "×", Better::Less, ratio, from));
+        }
     }
     rows
 }

@@ -1,26 +1,33 @@
 //! `fanout`: webhooks out, with the full attempt log, to a receiver on loopback that answers 200 at once.
 //!
-//! Four measurements: deliveries a second over what waits (as a peer drains its queue), from publish to the receiver at a fixed rate,
-//! the same for healthy endpoints while one of ten hangs, and memory while a receiver streams without end.
+//! Deliveries a second over what waits (as a peer drains its queue); from `POST /api/v1/events` to the receiver at a fixed rate; the same
+//! for healthy endpoints while one of ten hangs, taking turns with a calm run; and memory while a receiver streams without end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use clap::Args;
+use tidemill::telemetry::Recorder;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use self::house::{House, PLACES};
+use self::house::{House, PLACES, order};
 pub use self::receiver::Receive;
-use self::receiver::Receiver;
+use self::receiver::{Receiver, now_us};
 use super::{OURS, rate};
 use crate::cli::Common;
 use crate::machine;
 use crate::measurement::Measurement;
+use crate::place::Facts;
 
 mod house;
+mod publisher;
 mod receiver;
 
 const ENDPOINTS: u64 = 10;
+/// Events before those that count.
+const WARM: u64 = 50;
 /// A part that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -29,15 +36,41 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub struct Fanout {
     #[command(flatten)]
     common: Common,
-    /// Events a second where latency is taken
+    /// Deliveries a second where latency is taken
     #[arg(long, default_value_t = 500.0)]
     rate: f64,
-    /// Seconds of it
-    #[arg(long, default_value_t = 20.0)]
+    /// Seconds of it, in each round
+    #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Rounds in which all healthy and one hanging take turns
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Also with so many endpoints, of which one in ten hangs
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100_000))]
+    many: u64,
     /// Only the deliveries a second
     #[arg(long)]
     only_rate: bool,
+    /// Only the latencies
+    #[arg(long, conflicts_with = "only_rate")]
+    only_latency: bool,
+}
+
+/// Events at a fixed rate to endpoints, ten a tenant or one.
+#[derive(Clone, Copy)]
+struct Load {
+    what: &'static str,
+    tenants: u64,
+    /// Of each tenant.
+    endpoints: u64,
+    /// The last one of each never answers.
+    hangs: bool,
+}
+
+impl Load {
+    fn healthy(&self) -> u64 {
+        self.endpoints - u64::from(self.hangs)
+    }
 }
 
 impl Fanout {
@@ -45,16 +78,28 @@ impl Fanout {
     ///
     /// # Errors
     /// When a message does not arrive.
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self, recorder: Recorder) -> anyhow::Result<()> {
         ensure!(self.rate > 0.0 && self.seconds > 0.0, "a rate and a time above zero are needed");
-        self.deliver().await?;
+        if !self.only_latency {
+            self.deliver().await?;
+        }
         if self.only_rate {
             return Ok(());
         }
-        self.latency("publish", 1, false, self.rate).await?;
-        let shared = self.rate / ENDPOINTS as f64;
-        self.latency("all healthy", ENDPOINTS, false, shared).await?;
-        self.latency("one of ten hangs", ENDPOINTS, true, shared).await?;
+        let one = Load { what: "publish", tenants: 1, endpoints: 1, hangs: false };
+        self.latencies(&[one], 1, &recorder).await?;
+        let calm = Load { what: "all healthy", endpoints: ENDPOINTS, ..one };
+        let hung = Load { what: "one of ten hangs", hangs: true, ..calm };
+        self.latencies(&[calm, hung], self.rounds.max(1), &recorder).await?;
+        if self.many > 0 {
+            let tenants = self.many.div_ceil(ENDPOINTS);
+            let calm = Load { what: "many healthy", tenants, ..calm };
+            let hung = Load { what: "of many, one in ten hangs", tenants, ..hung };
+            self.latencies(&[calm, hung], 1, &recorder).await?;
+        }
+        if self.only_latency {
+            return Ok(());
+        }
         self.stream().await
     }
 
@@ -65,7 +110,7 @@ impl Fanout {
         let place = self.common.place().await?;
         let (house, receiver) = (House::open(&place).await?, Receiver::start().await?);
         for n in 0..ENDPOINTS {
-            house.endpoint(receiver.url(&format!("/ok/{n}"))).await?;
+            house.endpoint(0, receiver.url(&format!("/ok/{n}"))).await?;
         }
         for n in 0..events {
             house.prepare(n).await?;
@@ -88,50 +133,99 @@ impl Fanout {
         place.clear().await
     }
 
-    /// From publish to the receiver, at a fixed rate of events; of healthy endpoints alone.
-    async fn latency(&self, what: &str, endpoints: u64, hangs: bool, events_a_second: f64) -> anyhow::Result<()> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be above zero")]
-        let events = (events_a_second * self.seconds).ceil() as u64;
+    /// From `POST /api/v1/events` to the receiver, for each load; they take turns, so that what else the machine does meets
+    /// them alike, and each has one histogram over all its rounds.
+    async fn latencies(&self, loads: &[Load], rounds: u32, recorder: &Recorder) -> anyhow::Result<()> {
+        let mut receivers = Vec::new();
+        for _ in loads {
+            receivers.push(Receiver::start().await?);
+        }
+        let (mut took, mut facts) = (vec![Duration::ZERO; loads.len()], None);
+        for round in 0..rounds {
+            for turn in 0..loads.len() {
+                // The first one of a round is the last one of the next.
+                let n = if round % 2 == 0 { turn } else { loads.len() - 1 - turn };
+                let (lasted, of) = self.latency(&loads[n], &receivers[n], recorder).await?;
+                took[n] += lasted;
+                facts = Some(of);
+            }
+        }
+        let Some(facts) = facts else { return Ok(()) };
+        for ((load, receiver), took) in loads.iter().zip(&receivers).zip(took) {
+            let (events, healthy, rounds) = (self.events(load), load.healthy(), u64::from(rounds));
+            let (got, due) = (receiver.stats().await?, rounds * (WARM + events) * healthy);
+            ensure!(got.distinct == due, "of {due} deliveries the receiver got {}", got.distinct);
+            let mut line = Measurement::new("fanout", OURS, &facts, rounds * events * healthy);
+            (line.p50_ms, line.p99_ms, line.p999_ms, line.max_ms) = (got.p50_ms, got.p99_ms, got.p999_ms, got.max_ms);
+            line.operation = Some(load.what.to_owned());
+            line.offered_per_second = Some(self.rate);
+            line.achieved_per_second = Some(rate(rounds * events * load.endpoints, took));
+            line.concurrency = Some(u64::try_from(PLACES)?);
+            line.lost = Some(0);
+            if load.tenants > 1 {
+                line.note = Some(format!("{} endpoints", load.tenants * load.endpoints));
+            }
+            self.common.out().print(&line)?;
+        }
+        Ok(())
+    }
+
+    /// How many of a load's events count in a round.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be above zero")]
+    fn events(&self, load: &Load) -> u64 {
+        (self.rate / load.endpoints as f64 * self.seconds).ceil() as u64
+    }
+
+    /// One round of one load, by a clock that waits for nobody: a latency begins at the moment at which the event was due.
+    async fn latency(
+        &self,
+        load: &Load,
+        receiver: &Receiver,
+        recorder: &Recorder,
+    ) -> anyhow::Result<(Duration, Facts)> {
+        let (events, healthy) = (self.events(load), load.healthy());
         let place = self.common.place().await?;
-        let (house, receiver) = (House::open(&place).await?, Receiver::start().await?);
-        let healthy = endpoints - u64::from(hangs);
-        for n in 0..healthy {
-            house.endpoint(receiver.url(&format!("/ok/{n}"))).await?;
+        let house = House::open(&place).await?;
+        for tenant in 0..load.tenants {
+            for n in 0..healthy {
+                house.endpoint(tenant, receiver.url(&format!("/ok/{tenant}/{n}"))).await?;
+            }
+            if load.hangs {
+                house.endpoint(tenant, receiver.url(&format!("/hang/{tenant}"))).await?;
+            }
         }
-        if hangs {
-            house.endpoint(receiver.url("/hang")).await?;
-        }
+        let publisher = Arc::new(house.listen(recorder.clone()).await?);
         let worker = house.worker().await?;
         // Connections and caches come up before the first event that counts.
-        let warm = 50;
-        for n in 0..warm {
-            house.publish(n).await?;
+        for n in 0..WARM {
+            publisher.publish(&order(n, n % load.tenants, None)).await?;
         }
-        house.completed(warm * (1 + healthy), PATIENCE).await?;
-        receiver.reset().await?;
-        let mut beat = tokio::time::interval(Duration::from_secs_f64(1.0 / events_a_second));
+        house.completed(WARM * (1 + healthy), PATIENCE).await?;
+        let every = Duration::from_secs_f64(load.endpoints as f64 / self.rate);
+        let mut beat = tokio::time::interval(every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let began = Instant::now();
-        for n in warm..warm + events {
+        let (began, mut publishing) = (Instant::now(), JoinSet::new());
+        let began_us = now_us();
+        for n in WARM..WARM + events {
             beat.tick().await;
-            house.publish(n).await?;
+            let due_us = began_us + u64::try_from(every.as_micros())? * (n - WARM);
+            let (publisher, event) = (Arc::clone(&publisher), order(n, n % load.tenants, Some(due_us)));
+            publishing.spawn(async move { publisher.publish(&event).await });
+            while let Some(published) = publishing.try_join_next() {
+                published??;
+            }
+        }
+        while let Some(published) = publishing.join_next().await {
+            published??;
         }
         let took = began.elapsed();
-        house.completed((warm + events) * (1 + healthy), PATIENCE).await?;
-        let got = receiver.stats().await?;
-        ensure!(got.distinct == events * healthy, "of {} the receiver got {}", events * healthy, got.distinct);
-        let mut line = Measurement::new("fanout", OURS, &place.facts().await?, events * healthy);
-        (line.p50_ms, line.p99_ms, line.p999_ms, line.max_ms) = (got.p50_ms, got.p99_ms, got.p999_ms, got.max_ms);
-        line.operation = Some(what.to_owned());
-        line.offered_per_second = Some(events_a_second * endpoints as f64);
-        line.achieved_per_second = Some(rate(events * endpoints, took));
-        line.concurrency = Some(u64::try_from(PLACES)?);
-        line.lost = Some(0);
-        self.common.out().print(&line)?;
+        house.completed((WARM + events) * (1 + healthy), PATIENCE).await?;
+        let facts = place.facts().await?;
         // What hangs is cut off.
         worker.drain(Duration::from_millis(100)).await?;
         house.end().await;
-        place.clear().await
+        place.clear().await?;
+        Ok((took, facts))
     }
 
     /// Every reply is a body without end.
@@ -139,7 +233,7 @@ impl Fanout {
         let events = self.common.jobs(20_000).min(2_000);
         let place = self.common.place().await?;
         let (house, receiver) = (House::open(&place).await?, Receiver::start().await?);
-        house.endpoint(receiver.url("/stream")).await?;
+        house.endpoint(0, receiver.url("/stream")).await?;
         for n in 0..events {
             house.prepare(n).await?;
         }

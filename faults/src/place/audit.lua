@@ -20,6 +20,14 @@ local known = {}
 for i = 1, #heads, 2 do
   local member, h = heads[i], heads[i + 1]
   known[member] = true
+  -- A fresh head may have its front in its block's string.
+  if string.sub(h, 1, 45) == 'r' .. string.rep('\0', 44) then
+    local number = tonumber(member)
+    local block = math.floor(number / 1000)
+    local at = (number - block * 1000) * 47
+    local front = redis.call('GETRANGE', P .. 'front:' .. string.format('%.0f', block), at, at + 46)
+    if #front == 47 and string.byte(front) ~= 0 then h = string.sub(front, 1, 45) .. string.sub(h, 46) end
+  end
   local state, queue = string.sub(h, 1, 1), string.sub(h, 83)
   local want
   if state == 'r' then want = 'ready:' .. queue .. ':'

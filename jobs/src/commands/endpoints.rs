@@ -5,16 +5,18 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tidemill::admin::{Admin, Desk, EndpointPatch, May};
+use tidemill::admin::{Desk, EndpointPatch};
 use tidemill::clock::Timestamp;
-use tidemill::fanout::endpoints::{Endpoint, EndpointState, NewEndpoint, Rotation};
+use tidemill::fanout::endpoints::{NewEndpoint, Rotation};
 use tidemill::fanout::{Scheme, Secret, Sending};
 
-use crate::cli::{Align, Common, EXIT_CODES, Exit, Failure, Pages, Screen, Span};
+use crate::cli::{Common, EXIT_CODES, Exit, Failure, Pages, Screen, Span};
 
 mod fields;
+mod look;
 
-use fields::{Fields, in_words, read_line};
+use fields::{Fields, read_line};
+use look::{list, show};
 
 /// Look at endpoints, where webhooks go out to; add, edit, pause or test them
 #[derive(Debug, Args)]
@@ -25,8 +27,9 @@ Examples:
   tidemill endpoints pause ep_… --reason 'they migrate until noon'
   tidemill endpoints test ep_…
 
-A secret is printed where it is made (`add`, `rotate-secret`) and where an admin asks for it (`reveal-secret`, which the
-audit log keeps), nowhere else. What was sent: `tidemill deliveries`. Sending again: `tidemill recoveries`.
+A secret is printed where it is made (`add`, `rotate-secret`) and where it is asked for
+(`reveal-secret`, which the audit log keeps), nowhere else.
+What was sent: `tidemill deliveries`. Sending again: `tidemill recoveries`.
 
 {EXIT_CODES}"))]
 pub struct Endpoints {
@@ -266,87 +269,6 @@ impl Edit {
 
 fn state(to: &str, reason: Option<String>) -> EndpointPatch {
     EndpointPatch { state: Some(to.to_owned()), reason, ..EndpointPatch::default() }
-}
-
-async fn list(
-    desk: &Desk,
-    may: &May<Admin>,
-    tenant: Option<&str>,
-    pages: Pages<String>,
-    screen: &mut Screen<'_>,
-) -> Result<(), Failure> {
-    let page = desk.endpoints(may, tenant, &pages.into()).await?;
-    let columns = ["ID", "TENANT", "STATE", "URL", "EVENTS", "MADE", "WHY"].map(|name| (name, Align::Left));
-    let none = "no endpoints yet: `tidemill endpoints add URL --event '*'` registers one";
-    Ok(screen.page(&page, &columns, none, |endpoint, screen| {
-        vec![
-            endpoint.id.clone(),
-            endpoint.tenant.clone(),
-            word(endpoint.state).to_owned(),
-            endpoint.url.clone(),
-            types(endpoint),
-            screen.relative(endpoint.created_at),
-            endpoint.reason.clone().unwrap_or_default(),
-        ]
-    })?)
-}
-
-async fn show(desk: &Desk, may: &May<Admin>, id: &str, screen: &mut Screen<'_>) -> Result<(), Failure> {
-    let endpoint = desk.endpoint(may, id).await?;
-    let secrets = desk.endpoint_secrets(may, id).await?;
-    if screen.is_json() {
-        return Ok(screen.json(&json!({ "endpoint": endpoint, "secrets": secrets }))?);
-    }
-    let time = |at: Timestamp| format!("{at} ({})", screen.relative(at));
-    let why = endpoint.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let facts = [
-        ("id", endpoint.id.clone()),
-        ("tenant", endpoint.tenant.clone()),
-        ("url", endpoint.url.clone()),
-        ("state", format!("{}{why}", word(endpoint.state))),
-        ("description", endpoint.description.clone()),
-        ("events", types(&endpoint)),
-        ("filter", endpoint.filter.as_ref().map(ToString::to_string).unwrap_or_default()),
-        ("sending", in_words(&endpoint.sending)),
-        ("headers", endpoint.headers.keys().cloned().collect::<Vec<_>>().join(", ")),
-        ("prefix", endpoint.header_prefix.clone().unwrap_or_default()),
-        ("configured", if endpoint.declared { "yes: the file is followed at each start" } else { "" }.to_owned()),
-        ("made", time(endpoint.created_at)),
-        ("changed", time(endpoint.updated_at)),
-    ];
-    let secrets: Vec<String> = secrets
-        .into_iter()
-        .map(|secret| {
-            let until = secret.expires_at.map_or("signs now".to_owned(), |at| format!("signs too until {at}"));
-            let public = secret.public_key.map(|key| format!(", public key {key}")).unwrap_or_default();
-            format!(
-                "{} {}, made {}, {until}{public}",
-                secret.id,
-                secret.scheme.as_str(),
-                screen.relative(secret.created_at)
-            )
-        })
-        .collect();
-    screen.facts(facts)?;
-    for (name, text) in &endpoint.metadata {
-        screen.facts([("note", format!("{name}: {text}"))])?;
-    }
-    for secret in secrets {
-        screen.facts([("secret", secret)])?;
-    }
-    Ok(())
-}
-
-fn types(endpoint: &Endpoint) -> String {
-    endpoint.event_types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn word(state: EndpointState) -> &'static str {
-    match state {
-        EndpointState::Enabled => "enabled",
-        EndpointState::Paused => "paused",
-        EndpointState::Disabled => "disabled",
-    }
 }
 
 fn reveal(screen: &mut Screen<'_>, secret: &Secret, about: &str) -> std::io::Result<()> {

@@ -22,8 +22,8 @@ Examples:
   tidemill recoveries start all ep_… --since 2026-01-02T03:00:00Z --watch
   tidemill recoveries cancel rcv_…
 
-A recovery is a job of the service: it goes on when this command ends, survives restarts, has no cap and lets live traffic go
-first. One delivery alone: `tidemill deliveries resend`.
+A recovery is a job of the service: it goes on when this command ends, survives restarts, has no
+cap and lets live traffic go first. One delivery alone: `tidemill deliveries resend`.
 
 {EXIT_CODES}"))]
 pub struct Recoveries {

@@ -131,3 +131,18 @@ async fn processes_that_start_together_on_an_empty_folder_all_start() {
     let config = config(folder.path());
     tokio::join!(open(&config), open(&config), open(&config), open(&config));
 }
+
+#[test]
+fn a_check_shows_declared_endpoints_without_the_values_of_their_headers() {
+    let texts = |name: &str, text: &str| [(name.to_owned(), text.to_owned())].into();
+    let mut config = Config::default();
+    let (headers, headers_env) = (texts("X-Key", "s3cret"), texts("Authorization", "ACME_TOKEN"));
+    config.fanout.endpoints = vec![EndpointConfig { headers, headers_env, ..acme() }];
+    let shown = tidemill_jobs::inspection::settings(&config, &|_| Some("t0ken".to_owned())).unwrap();
+    let endpoints = &shown.iter().find(|setting| setting.name == "fanout.endpoints").unwrap().value;
+    assert!(endpoints.contains("X-Key") && endpoints.contains("ACME_TOKEN"), "{endpoints}");
+    assert!(
+        shown.iter().all(|setting| !setting.value.contains("s3cret") && !setting.value.contains("t0ken")),
+        "{shown:?}"
+    );
+}

@@ -84,6 +84,11 @@ impl Gate {
         if seen.max > 0 && seen.running >= seen.max { Err(seen.busy(now)) } else { Ok(()) }
     }
 
+    /// Nothing that this process knows speaks against it: no failure since its last success.
+    pub(super) fn is_calm(&self, endpoint: &str) -> bool {
+        self.lock().get(endpoint).is_none_or(|seen| !seen.failed)
+    }
+
     /// Counts a POST in, if fewer than `max` are under way here.
     pub(super) fn enter(self: &Arc<Self>, endpoint: &str, max: u32, now: Timestamp) -> Result<Pass, NotNow> {
         let mut map = self.lock();

@@ -61,7 +61,7 @@ pub(super) fn judge(state: &FanoutState, due: &Due, posted: &Posted, turn: Turn)
         Some(Steer::Abort) => judged(Next::Cancelled("the receiver answered `webhook-delivery: abort-message`"), shown),
         None if turn.is_last => judged(Next::Exhausted, shown),
         None => {
-            let delays = due.sending.retry_delays_ms.as_deref().unwrap_or(&state.config.retry_delays_ms);
+            let delays = due.sending().retry_delays_ms.as_deref().unwrap_or(&state.config.retry_delays_ms);
             let scheduled = state.config.delay_in(delays, turn.number, &state.entropy);
             // Never a shorter wait: the schedule spends its attempts over days, and a receiver that says "in a second" ten
             // times would use them up in ten.

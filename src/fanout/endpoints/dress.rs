@@ -4,19 +4,40 @@
 
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::super::ledger::Due;
+use super::super::ledger::Addressee;
 use super::super::signature::sign;
 use super::super::{FanoutState, Secret};
-use super::{EndpointError, live_secrets};
-use crate::clock::Timestamp;
+use super::EndpointError;
 
 /// The headers of an endpoint's POSTs, without those of one message.
 #[derive(Debug)]
 pub(in super::super) struct Dress {
     secrets: Vec<Secret>,
     fixed: HeaderMap,
-    prefix: Option<String>,
+    stamped: Vec<(HeaderName, Stamped)>,
 }
+
+/// What a message puts into a header.
+#[derive(Clone, Copy, Debug)]
+enum Stamped {
+    Message,
+    Timestamp,
+    EventType,
+    Signature,
+}
+
+const STANDARD: [(&str, Stamped); 3] = [
+    ("webhook-id", Stamped::Message),
+    ("webhook-timestamp", Stamped::Timestamp),
+    ("webhook-signature", Stamped::Signature),
+];
+/// Behind an endpoint's own prefix.
+const PREFIXED: [(&str, Stamped); 4] = [
+    ("Id", Stamped::Message),
+    ("Timestamp", Stamped::Timestamp),
+    ("Event", Stamped::EventType),
+    ("Signature", Stamped::Signature),
+];
 
 /// One message as it is signed.
 #[derive(Clone, Copy, Debug)]
@@ -27,20 +48,16 @@ pub(in super::super) struct Stamp<'a> {
     pub(in super::super) body: &'a [u8],
 }
 
-/// The dress of a delivery's endpoint as it stands now.
-pub(in super::super) async fn dress(
-    state: &FanoutState,
-    endpoint: &str,
-    due: &Due,
-    now: Timestamp,
-) -> Result<Dress, EndpointError> {
-    let secrets = live_secrets(state, endpoint, now).await?;
+/// The dress of an endpoint as it stands in the database; opens its secrets.
+pub(super) fn dress(state: &FanoutState, endpoint: &str, to: &Addressee) -> Result<Dress, EndpointError> {
+    let secrets = to.secrets.iter().map(|row| row.open(state)).collect::<Result<Vec<_>, _>>()?;
     if secrets.is_empty() {
         return Err(EndpointError::NoSuchEndpoint(endpoint.to_owned()));
     }
     let corrupt = |detail: String| EndpointError::Corrupt { id: endpoint.to_owned(), detail };
-    let texts = due.headers.open(state, endpoint)?;
+    let texts = to.headers.open(state, endpoint)?;
     let agent = HeaderValue::from_static(concat!("tidemill/", env!("CARGO_PKG_VERSION")));
+    let json = HeaderValue::from_static("application/json");
     let mut fixed = HeaderMap::from_iter([(USER_AGENT, agent)]);
     for (name, value) in &texts {
         let header = named(name).zip(HeaderValue::from_str(value).ok());
@@ -48,7 +65,14 @@ pub(in super::super) async fn dress(
         value.set_sensitive(true);
         fixed.insert(name, value);
     }
-    Ok(Dress { secrets, fixed, prefix: due.header_prefix.clone() })
+    // Ours, whatever was asked for.
+    fixed.insert(CONTENT_TYPE, json);
+    let of_prefix = |prefix: &String| PREFIXED.map(|(name, what)| (named(&format!("{prefix}-{name}")), what));
+    let names = STANDARD.into_iter().map(|(name, what)| (Some(HeaderName::from_static(name)), what));
+    let names = to.header_prefix.iter().flat_map(of_prefix).chain(names);
+    // A prefix was checked when it was taken: nothing is left out here.
+    let stamped = names.filter_map(|(name, what)| Some((name?, what))).collect();
+    Ok(Dress { secrets, fixed, stamped })
 }
 
 impl Dress {
@@ -57,22 +81,18 @@ impl Dress {
         let signature = sign(&self.secrets, stamp.message, stamp.timestamp_s, stamp.body);
         let timestamp = stamp.timestamp_s.to_string();
         let mut headers = self.fixed.clone();
-        let mut set = |name: Option<HeaderName>, value: &str| {
-            // Ids, numbers, base64 and event types are ASCII, and a prefix was checked: nothing is left out here.
-            if let (Some(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
+        for (name, what) in &self.stamped {
+            let value = match what {
+                Stamped::Message => stamp.message,
+                Stamped::Timestamp => &timestamp,
+                Stamped::EventType => stamp.event_type,
+                Stamped::Signature => &signature,
+            };
+            // Ids, numbers, base64 and event types are ASCII: nothing is left out here.
+            if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
-        };
-        if let Some(prefix) = &self.prefix {
-            set(named(&format!("{prefix}-Id")), stamp.message);
-            set(named(&format!("{prefix}-Timestamp")), &timestamp);
-            set(named(&format!("{prefix}-Event")), stamp.event_type);
-            set(named(&format!("{prefix}-Signature")), &signature);
         }
-        set(named("webhook-id"), stamp.message);
-        set(named("webhook-timestamp"), &timestamp);
-        set(named("webhook-signature"), &signature);
-        set(Some(CONTENT_TYPE), "application/json");
         headers
     }
 }

@@ -44,7 +44,7 @@ pub struct SecretOnFile {
     pub expires_at: Option<Timestamp>,
 }
 
-#[derive(FromRow)]
+#[derive(Clone, PartialEq, Eq, FromRow)]
 pub(in super::super) struct SecretRow {
     pub(in super::super) id: String,
     pub(in super::super) endpoint_id: String,
@@ -61,6 +61,45 @@ macro_rules! columns {
     };
 }
 pub(in super::super) use columns as secret_columns;
+
+/// A secret in a row of something else that may have none; `k` is the table.
+#[derive(FromRow)]
+pub(in super::super) struct SignerRow {
+    secret_id: Option<String>,
+    secret: Option<String>,
+    key_id: Option<String>,
+    sealed: Option<Vec<u8>>,
+    secret_created_at: Option<i64>,
+    secret_expires_at: Option<i64>,
+}
+
+macro_rules! signer_columns {
+    () => {
+        "k.id as secret_id, k.secret, k.key_id, k.sealed, k.created_at as secret_created_at, k.expires_at as secret_expires_at"
+    };
+}
+pub(in super::super) use signer_columns;
+
+impl SignerRow {
+    /// The secret, if there is one.
+    pub(in super::super) fn secret_of(self, endpoint: &str) -> Option<SecretRow> {
+        Some(SecretRow {
+            id: self.secret_id?,
+            endpoint_id: endpoint.to_owned(),
+            secret: self.secret,
+            key_id: self.key_id,
+            sealed: self.sealed,
+            created_at: self.secret_created_at?,
+            expires_at: self.secret_expires_at,
+        })
+    }
+}
+
+impl std::fmt::Debug for SecretRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretRow").field("id", &self.id).finish_non_exhaustive()
+    }
+}
 
 /// Makes another secret the endpoint's current one. The others sign beside it for the overlap.
 ///
@@ -118,15 +157,6 @@ pub async fn current_secret(state: &FanoutState, id: &str) -> Result<Secret, End
     let rows = live_rows(state, id, state.clock.now()).await?;
     let row = rows.first().ok_or_else(|| EndpointError::NoSuchEndpoint(id.chars().take(80).collect()))?;
     row.open(state)
-}
-
-/// The secrets that sign now, the current one first.
-pub(in super::super) async fn live_secrets(
-    state: &FanoutState,
-    endpoint: &str,
-    now: Timestamp,
-) -> Result<Vec<Secret>, EndpointError> {
-    live_rows(state, endpoint, now).await?.iter().map(|row| row.open(state)).collect()
 }
 
 async fn live_rows(state: &FanoutState, endpoint: &str, now: Timestamp) -> Result<Vec<SecretRow>, sqlx::Error> {

@@ -4,6 +4,8 @@
 
 mod many;
 
+pub(super) use many::open_all;
+
 use std::time::Duration;
 
 use super::super::deliver::Turn;

@@ -1,8 +1,8 @@
 //! Connections to strangers: resolved once, vetted, opened, timed.
 //!
 //! The only way from here to a socket leads through the guard: what it refuses is never connected to, and what is
-//! connected to is an address that it has seen, also when the URL names one. No proxy is asked, whatever the
-//! environment says. Where TLS is spoken, HTTP/2 is offered.
+//! connected to is an address that it has seen, also when the URL names one. A proxy is asked only where one is configured,
+//! whatever the environment says, and for just that address. Where TLS is spoken, HTTP/2 is offered.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::super::guard::{Guard, UrlRefused};
+use super::proxy::Proxy;
 
 /// One address may take so long before the next one is tried.
 const EACH: Duration = Duration::from_secs(5);
@@ -89,6 +90,7 @@ pub(super) enum ConnectError {
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) guard: Arc<Guard>,
+    pub(super) proxy: Option<Arc<Proxy>>,
     pub(super) tls: Arc<rustls::ClientConfig>,
 }
 
@@ -127,7 +129,7 @@ impl Connector {
         for address in addresses.into_iter().take(TRIES) {
             steps.address = Some(address);
             trace.keep(&steps);
-            match open(address).await {
+            match self.open(address).await {
                 Ok(opened) => {
                     stream = Some((opened, address));
                     break;
@@ -151,14 +153,24 @@ impl Connector {
         let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok(Line::new(Box::new(stream), two, steps))
     }
+
+    async fn open(&self, address: SocketAddr) -> Result<TcpStream, String> {
+        let opened = async {
+            match &self.proxy {
+                Some(proxy) => proxy.tunnel(address).await,
+                None => direct(address).await.map_err(|e| e.to_string()),
+            }
+        };
+        match tokio::time::timeout(EACH, opened).await {
+            Ok(stream) => stream,
+            Err(_) => Err(format!("no answer within {} s", EACH.as_secs())),
+        }
+    }
 }
 
-async fn open(address: SocketAddr) -> Result<TcpStream, String> {
-    let stream = match tokio::time::timeout(EACH, TcpStream::connect(address)).await {
-        Ok(stream) => stream.map_err(|e| e.to_string())?,
-        Err(_) => return Err(format!("no answer within {} s", EACH.as_secs())),
-    };
-    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+async fn direct(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
     Ok(stream)
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::Mutex as Turn;
 use super::RedisStore;
 use super::failure::misread;
 use super::link::{Access, Link, Parts};
+use super::runs;
 use super::wire::{self, Head, member, put_settlement};
 use super::{script, told};
 use crate::clock::Timestamp;
@@ -235,10 +236,14 @@ impl Request {
         let limited = parts.number()?;
         let (mut jobs, mut unreadable) = (Vec::new(), Vec::new());
         while !parts.is_over() {
-            let (slot, head, body) = (wire::slot(&parts.bytes()?)?, parts.bytes()?, parts.bytes()?);
-            match wire::claimed(slot, &head, &body, self.worker, now) {
-                Ok(job) => jobs.push(job),
-                Err(error) => unreadable.push((slot, head, error)),
+            let (front, first, n) = (parts.bytes()?, wire::slot(&parts.bytes()?)?, parts.number()?);
+            for slot in first..first.saturating_add(n) {
+                let (mut head, body) = (parts.bytes()?, parts.bytes()?);
+                wire::put_front(&mut head, &front);
+                match wire::claimed(slot, &head, &body, self.worker, now) {
+                    Ok(job) => jobs.push(job),
+                    Err(error) => unreadable.push((slot, head, error)),
+                }
             }
         }
         bury(link, self.worker, unreadable).await?;
@@ -290,31 +295,41 @@ async fn settle_as(link: &Link, batch: &[(&Settlement, &Verdict)]) -> Result<Vec
     if batch.is_empty() {
         return Ok(Vec::new());
     }
+    let (runs, rest) = runs::of(batch);
     let mut cmd = link.call(&script::SETTLE);
-    cmd.arg(batch.len());
-    for (settlement, verdict) in batch {
+    cmd.arg(runs.len()).arg(rest.len());
+    for run in &runs {
+        cmd.arg(run.argument());
+    }
+    for &nth in &rest {
+        let (settlement, verdict) = batch[nth];
         let mut one = Vec::with_capacity(64);
         put_settlement(&mut one, settlement.lease.token(), verdict)?;
         cmd.arg(one);
     }
-    for (_, verdict) in batch {
-        if let Verdict::Complete { children, .. } = verdict {
+    for &nth in &rest {
+        if let Verdict::Complete { children, .. } = batch[nth].1 {
             put_jobs(&mut cmd, children)?;
         }
     }
     let reply = link.run(Access::Write, step, &script::SETTLE, &cmd).await?;
     let mut parts = Parts::of(step, reply)?;
     outcome(&mut parts)?;
-    let letters = parts.bytes()?;
+    let (of_runs, of_rest) = (parts.bytes()?, parts.bytes()?);
     told(link, parts);
-    if letters.len() != batch.len() {
+    let places = runs.iter().flat_map(|run| &run.places).chain(&rest);
+    let mut settled = vec![Settled::LeaseLost; batch.len()];
+    let mut answered = 0;
+    for (&place, letter) in places.zip(of_runs.iter().chain(&of_rest)) {
+        if *letter != b'-' {
+            settled[place] = Settled::Accepted(wire::state_of(*letter)?);
+        }
+        answered += 1;
+    }
+    if answered != batch.len() || of_runs.len() + of_rest.len() != batch.len() {
         return Err(misread(step, "answer for each settlement"));
     }
-    let answer = |letter: &u8| match letter {
-        b'-' => Ok(Settled::LeaseLost),
-        letter => wire::state_of(*letter).map(Settled::Accepted),
-    };
-    letters.iter().map(answer).collect()
+    Ok(settled)
 }
 
 /// The three arguments by which a script knows a lease.

@@ -284,6 +284,13 @@ impl Body {
     }
 }
 
+/// Puts the front that jobs side by side have in common over the one that a head was born with. None: the head is whole.
+pub(super) fn put_front(head: &mut [u8], front: &[u8]) {
+    if let Some(own) = head.get_mut(..front.len()) {
+        own.copy_from_slice(front);
+    }
+}
+
 /// A claimed job out of its two records.
 pub(super) fn claimed(
     slot: i64,

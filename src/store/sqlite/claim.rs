@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::failure::During;
 use super::limits;
-use super::txn::{QueueId, Txn, numbers};
+use super::txn::{QueueId, Txn};
 use crate::clock::Timestamp;
 use crate::job::{Incarnation, JobId, JobState, Priority, QueueName};
 use crate::store::{BATCH_MAX, Claimed, Lease, RateLimit, StoreError};
@@ -89,16 +89,15 @@ fn take(txn: &mut Txn<'_>, queue: QueueId, request: &ClaimRequest, n: u32) -> Re
     if claimed.is_empty() {
         return Ok(claimed);
     }
-    let slots = numbers(claimed.iter().map(|job| job.lease.token().slot));
     // By their rows: through an index that the statement changes, each would first be put aside.
-    let rows = txn
-        .sql(
-            "update jobs not indexed set state = 'running', epoch = epoch + 1, attempt = attempt + 1, holder = ?2,
-                    started_at = ?3, deadline = ?3 + timeout_ms + ?4
-             where seq in (select value from rarray(?1)) and state = 'ready'",
-        )?
-        .execute((slots, holder.as_bytes(), now.as_ms(), txn.rules.deadline_grace_ms))
-        .during("claim jobs")?;
+    let change = (
+        "update jobs not indexed set state = 'running', epoch = epoch + 1, attempt = attempt + 1, holder = ?3, started_at = ?4,
+                deadline = ?4 + timeout_ms + ?5",
+        "state = 'ready'",
+    );
+    let slots = claimed.iter().map(|job| job.lease.token().slot).collect();
+    let rows =
+        txn.change_jobs("claim jobs", change, slots, &[holder.as_bytes(), &now.as_ms(), &txn.rules.deadline_grace_ms])?;
     if rows != claimed.len() {
         let detail = format!("{} jobs were ready, {rows} of them could be claimed", claimed.len());
         return Err(StoreError::Corrupt { place: "jobs_to_claim".into(), detail });

@@ -14,12 +14,12 @@ use crate::store::StoreError;
 const OLDEST_SQLITE: i32 = 3_051_003;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 128;
-/// The journal is brought into the file after so many pages (16 MiB): a page that changes with every claim is then written
-/// there once for many commits.
-const CHECKPOINT_PAGES: i64 = 4_096;
+/// The journal is brought into the file after so many pages (8 MiB): a page that changes with every claim is then written
+/// there once for many commits, and a journal that has its length is written again from its front, which costs less than growth.
+const CHECKPOINT_PAGES: i64 = 2_048;
 
 /// The schema's steps, in order; a file's `user_version` says how many it has.
-const SCHEMA: [&str; 8] = [
+const SCHEMA: [&str; 9] = [
     include_str!("../../../migrations/queue/sqlite/0001_queues.sql"),
     include_str!("../../../migrations/queue/sqlite/0002_jobs.sql"),
     include_str!("../../../migrations/queue/sqlite/0003_workers.sql"),
@@ -28,6 +28,7 @@ const SCHEMA: [&str; 8] = [
     include_str!("../../../migrations/queue/sqlite/0006_cheap_checks.sql"),
     include_str!("../../../migrations/queue/sqlite/0007_leased_replies.sql"),
     include_str!("../../../migrations/queue/sqlite/0008_bodies.sql"),
+    include_str!("../../../migrations/queue/sqlite/0009_running.sql"),
 ];
 pub(super) const SCHEMA_VERSION: i64 = SCHEMA.len() as i64;
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::enqueue::{enqueue, json, release_key};
 use super::failure::During;
-use super::txn::{QueueId, Txn, numbers};
+use super::txn::{QueueId, Txn};
 use crate::job::{DeadReason, Failure, Incarnation, JobId, JobState, Progress};
 use crate::store::{LeaseToken, NewJob, Settled, Settlement, StoreError, Verdict};
 
@@ -67,26 +67,24 @@ fn running_of(txn: &Txn<'_>, batch: &[Settlement]) -> Result<HashMap<i64, (Lease
             holders.push((holder, lives(txn, holder)?));
         }
     }
-    let slots = numbers(batch.iter().map(|settlement| settlement.lease.token().slot));
-    let mut running = HashMap::with_capacity(batch.len());
-    let mut rows = txn.sql(
-        "select j.queue, j.attempt, j.unique_key, j.cancel_requested, j.seq, j.id, j.epoch, j.holder
-         from rarray(?1) a cross join jobs j on j.seq = a.value where j.state = 'running'",
-    )?;
-    let rows = rows
-        .query_map([slots], |row| {
-            let (id, holder) = (JobId::from_bytes(row.get(5)?), Incarnation::from_bytes(row.get(7)?));
-            let lease = LeaseToken { job: id, epoch: row.get(6)?, holder, slot: row.get(4)? };
-            Ok((lease, held_in(row)?))
-        })
-        .during("check leases")?;
-    for row in rows {
-        let (lease, held) = row.during("check leases")?;
-        if holders.iter().any(|(holder, lives)| *lives && *holder == lease.holder) {
-            running.insert(lease.slot, (lease, held));
+    let sql = "select j.queue, j.attempt, j.unique_key, j.cancel_requested, j.seq, j.id, j.epoch, j.holder
+               from rarray(?1) a cross join jobs j on j.seq = a.value where j.state = 'running'";
+    let slots = batch.iter().map(|settlement| settlement.lease.token().slot);
+    txn.with_list(sql, slots, |sql, list| {
+        let mut running = HashMap::with_capacity(batch.len());
+        for row in sql.query_map([list], leased).during("check leases")? {
+            let (lease, held) = row.during("check leases")?;
+            if holders.iter().any(|(holder, lives)| *lives && *holder == lease.holder) {
+                running.insert(lease.slot, (lease, held));
+            }
         }
-    }
-    Ok(running)
+        Ok(running)
+    })
+}
+
+fn leased(row: &Row<'_>) -> rusqlite::Result<(LeaseToken, Held)> {
+    let (job, holder) = (JobId::from_bytes(row.get(5)?), Incarnation::from_bytes(row.get(7)?));
+    Ok((LeaseToken { job, epoch: row.get(6)?, holder, slot: row.get(4)? }, held_in(row)?))
 }
 
 fn held_in(row: &Row<'_>) -> rusqlite::Result<Held> {
@@ -103,14 +101,12 @@ fn complete_all(txn: &mut Txn<'_>, jobs: &[(QueueId, i64)]) -> Result<(), StoreE
     if jobs.is_empty() {
         return Ok(());
     }
-    let rows = txn
-        .sql(
-            "update jobs not indexed set state = 'completed', holder = null, deadline = null, finished_at = ?2,
-                    cancel_requested = 0
-             where seq in (select value from rarray(?1)) and state = 'running'",
-        )?
-        .execute((numbers(jobs.iter().map(|(_, seq)| *seq)), txn.now.as_ms()))
-        .during("complete jobs")?;
+    let change = (
+        "update jobs not indexed set state = 'completed', holder = null, deadline = null, finished_at = ?3, cancel_requested = 0",
+        "state = 'running'",
+    );
+    let rows = jobs.iter().map(|(_, seq)| *seq).collect();
+    let rows = txn.change_jobs("complete jobs", change, rows, &[&txn.now.as_ms()])?;
     if rows != jobs.len() {
         let detail = format!("{} jobs were running, {rows} of them could be completed", jobs.len());
         return Err(StoreError::Corrupt { place: "jobs".into(), detail });

@@ -1,7 +1,7 @@
 //! `promote` and `prune`: what time brings to ready, and what it takes away. Bounded batches.
 
 use super::failure::During;
-use super::txn::{QueueId, Txn, numbers};
+use super::txn::{QueueId, Txn};
 use crate::clock::Timestamp;
 use crate::job::JobState;
 use crate::store::{Promoted, Pruned, Retention, StoreError};
@@ -109,10 +109,9 @@ fn prune_jobs(
 
 fn forget_bodies(txn: &Txn<'_>, jobs: impl ExactSizeIterator<Item = i64>) -> Result<(), StoreError> {
     let n = jobs.len();
-    let rows = txn
-        .sql("delete from bodies where seq in (select value from rarray(?1))")?
-        .execute([numbers(jobs)])
-        .during("prune bodies")?;
+    let rows = txn.with_list("delete from bodies where seq in (select value from rarray(?1))", jobs, |sql, list| {
+        sql.execute([list]).during("prune bodies")
+    })?;
     if rows == n {
         Ok(())
     } else {
@@ -141,8 +140,8 @@ fn prune_other(txn: &Txn<'_>, limit: u32) -> Result<u32, StoreError> {
         ),
         (
             "delete from workers where incarnation in
-                (select incarnation from workers w where ended_at is not null and ended_at <= ?1
-                 and not exists (select 1 from jobs j where j.holder = w.incarnation and j.state = 'running') limit ?2)",
+                (select incarnation from workers where ended_at is not null and ended_at <= ?1
+                 and incarnation not in (select holder from jobs indexed by jobs_to_rescue where state = 'running') limit ?2)",
             now - WORKERS_STAY_MS,
         ),
     ] {

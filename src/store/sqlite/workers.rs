@@ -42,7 +42,10 @@ pub(super) fn heartbeat(txn: &mut Txn<'_>, beat: &Beat) -> Result<Option<BeatRep
         return Ok(None);
     };
     let cancel = txn
-        .sql("select id, epoch, seq from jobs where holder = ?1 and state = 'running' and cancel_requested = 1 limit 1000")?
+        .sql(
+            "select id, epoch, seq from jobs indexed by jobs_to_cancel
+             where holder = ?1 and state = 'running' and cancel_requested = 1 limit 1000",
+        )?
         .query_map([beat.incarnation.as_bytes()], |row| {
             let job = JobId::from_bytes(row.get(0)?);
             Ok(LeaseToken { job, epoch: row.get(1)?, holder: beat.incarnation, slot: row.get(2)? })
@@ -72,7 +75,7 @@ pub(super) fn sign_off(txn: &mut Txn<'_>, worker: Incarnation) -> Result<Rescued
 
 /// What a living worker runs; as few as its pools have places.
 fn leases_of(txn: &Txn<'_>, holder: Incarnation) -> Result<Vec<LeaseToken>, StoreError> {
-    let sql = "select id, epoch, seq from jobs where holder = ?1 and state = 'running'
+    let sql = "select id, epoch, seq from jobs indexed by jobs_to_rescue where holder = ?1 and state = 'running'
                  and exists (select 1 from workers where incarnation = ?1 and state = 'alive')";
     txn.sql(sql)?
         .query_map([holder.as_bytes()], |row| {

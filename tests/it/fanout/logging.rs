@@ -209,3 +209,18 @@ async fn of_lines_that_are_opened_together_no_more_stand_open_than_the_endpoint_
     assert_eq!(ended.iter().filter(|end| matches!(end, Err(JobError::Snooze { .. }))).count(), 9, "{ended:?}");
     assert_eq!(receiver.seen().len(), 3);
 }
+
+#[tokio::test]
+async fn a_post_whose_line_is_gone_settles_nothing() {
+    for answer in [200, 500] {
+        let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(answer)]).await);
+        let (_, job) = stage.one_delivery(&receiver.url()).await;
+        let lose = "create trigger lose after insert on delivery_attempts
+                    begin delete from delivery_attempts where id = new.id; end";
+        tidemill::on_pool!(stage.state.db().write(), pool => sqlx::query(lose).execute(pool).await.unwrap());
+        let error = stage.deliver(&job, turn(1)).await.unwrap_err();
+        assert!(matches!(error, JobError::Retry { .. }), "{answer}: {error:?}");
+        let state = stage.delivery(&job).await.state;
+        assert_eq!((receiver.seen().len(), state), (1, DeliveryState::Pending), "{answer}");
+    }
+}

@@ -234,3 +234,27 @@ async fn a_test_event_goes_to_one_endpoint_whatever_it_has_subscribed_to() {
     let run = begin(&stage, &other.endpoint.id, What::Missed).await;
     assert_eq!(work(&stage, &run.id).await.unwrap().sent_again, 0);
 }
+
+#[tokio::test]
+async fn what_arrived_before_a_killed_batch_was_counted_is_counted_all_the_same() {
+    for what in [What::Failed, What::All] {
+        let stage = Stage::new().await;
+        let endpoint = stage.endpoint(URL, &["*"]).await.endpoint.id;
+        for n in 0..30 {
+            stage.fan_out(&event(&format!("evt_{n}"), "invoice.paid")).await.unwrap();
+        }
+        settle(&stage, "exhausted").await;
+        stage.clock.advance(Duration::from_secs(60));
+        let run = begin(&stage, &endpoint, what).await;
+        let block = "create trigger die before update on recoveries begin select raise(abort, 'died'); end";
+        on_pool!(stage.state.db().write(), pool => sqlx::query(block).execute(pool).await.unwrap());
+        work(&stage, &run.id).await.unwrap_err();
+        assert_eq!(live_jobs(&stage).await.len(), 30);
+        // All of them arrive before the run goes on.
+        settle(&stage, "succeeded").await;
+        on_pool!(stage.state.db().write(), pool => sqlx::query("drop trigger die").execute(pool).await.unwrap());
+        let done = work(&stage, &run.id).await.unwrap();
+        assert_eq!((done.state, done.looked_at, done.sent_again), (RecoveryState::Completed, 30, 30), "{what:?}");
+        assert_eq!(live_jobs(&stage).await.len(), 0, "{what:?}: nothing is sent twice");
+    }
+}

@@ -23,12 +23,12 @@ use tokio_util::task::TaskTracker;
 use super::guarding::Names;
 use super::stage::{Stage, config, turn};
 
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(super) pem: String,
 }
 
-fn authority() -> Authority {
+pub(super) fn authority() -> Authority {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "an authority for one test");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -38,7 +38,7 @@ fn authority() -> Authority {
 }
 
 impl Authority {
-    fn server(&self, name: &str, expired: bool, alpn: &[&[u8]]) -> ServerConfig {
+    pub(super) fn server(&self, name: &str, expired: bool, alpn: &[&[u8]]) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         if expired {
@@ -54,14 +54,14 @@ impl Authority {
     }
 }
 
-struct Secure {
-    address: SocketAddr,
-    versions: Arc<Mutex<Vec<Version>>>,
+pub(super) struct Secure {
+    pub(super) address: SocketAddr,
+    pub(super) versions: Arc<Mutex<Vec<Version>>>,
     _stop: DropGuard,
 }
 
 /// Answers 200 to everything, in the protocol that was agreed on.
-async fn serve(config: ServerConfig) -> Secure {
+pub(super) async fn serve(config: ServerConfig) -> Secure {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, versions, stop) =
         (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Version>>>::default(), CancellationToken::new());

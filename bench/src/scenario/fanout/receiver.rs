@@ -131,7 +131,7 @@ async fn serve(mut stream: TcpStream, book: &Mutex<Book>) -> anyhow::Result<()> 
 }
 
 /// Where the first request's head ends and where its body does, once all of it is there.
-fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
+pub(super) fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
     let head = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&bytes[..head]).ok()?;
     let length = header(text, "content-length").and_then(|v| v.parse().ok()).unwrap_or(0_usize);
@@ -213,14 +213,6 @@ impl Receiver {
     /// When it does not answer.
     pub(super) async fn stats(&self) -> anyhow::Result<Stats> {
         Ok(serde_json::from_str(&self.get("/stats").await?)?)
-    }
-
-    /// Forgets what came.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub(super) async fn reset(&self) -> anyhow::Result<()> {
-        self.get("/reset").await.map(drop)
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<String> {

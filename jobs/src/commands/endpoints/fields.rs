@@ -43,7 +43,7 @@ pub(super) struct Fields {
     ordering: Option<OrderingText>,
     /// Waits after failed attempts, like 5s,5m,30m; `default` for the configured ones
     #[arg(long, value_name = "TIMES")]
-    retry_after: Option<Or<Waits>>,
+    retry_waits: Option<Or<Waits>>,
 }
 
 /// `name=value`.
@@ -144,7 +144,7 @@ impl Fields {
             ordering: self.ordering.map(|ordering| Some(ordering.0)),
             max_concurrency: self.concurrency.as_ref().map(|n| n.0),
             rate: self.rate.as_ref().map(|rate| rate.0.map(|rate| rate.0)),
-            retry_delays_ms: self.retry_after.as_ref().map(|waits| waits.0.as_ref().map(|waits| waits.0.clone())),
+            retry_delays_ms: self.retry_waits.as_ref().map(|waits| waits.0.as_ref().map(|waits| waits.0.clone())),
         };
         Some(change).filter(|change| *change != SendingChange::default())
     }

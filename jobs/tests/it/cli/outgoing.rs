@@ -38,7 +38,7 @@ async fn an_endpoint_is_added_shown_and_edited_field_by_field() {
     let line = format!(
         "endpoints|add|{URL}|--tenant|acme|--event|invoice.*|-e|order.made|--description|ledger\
          |--filter|amount_minor >= 100|--header|X-Env=prod|--header-file|{header_file}|--header-prefix|X-GPUScout\
-         |--note|team=finance|--rate|100/60s|--concurrency|4|--ordering|strict|--retry-after|5s,5m"
+         |--note|team=finance|--rate|100/60s|--concurrency|4|--ordering|strict|--retry-waits|5s,5m"
     );
     let made = house.run_with(&line.split('|').collect::<Vec<_>>(), "").await;
     assert_eq!(made.exit, Exit::Done, "{made:?}");
@@ -61,7 +61,7 @@ async fn an_endpoint_is_added_shown_and_edited_field_by_field() {
     assert!(!shown.contains("t0ken") && !shown.contains("whsec_"), "{shown}");
 
     let edit =
-        format!("endpoints edit {id} --rate default --retry-after default --concurrency 9 --no-headers --no-notes");
+        format!("endpoints edit {id} --rate default --retry-waits default --concurrency 9 --no-headers --no-notes");
     let edited = house.run(&edit).await;
     assert_eq!(edited.exit, Exit::Done, "{edited:?}");
     let shown = house.run(&format!("endpoints show {id}")).await.out;
@@ -238,7 +238,7 @@ async fn wrong_arguments_are_named_and_what_is_not_there_ends_with_three() {
         (edit("--rate 0/1s"), vec!["sending.rate.limit", "1 to 1000000"]),
         (edit("--concurrency 1001"), vec!["sending.max_concurrency", "1 to 1000"]),
         (edit("--ordering fifo"), vec!["fifo", "none, strict"]),
-        (edit("--retry-after 5s,soon"), vec!["soon", "30s"]),
+        (edit("--retry-waits 5s,soon"), vec!["soon", "30s"]),
         (edit("--header Host=x"), vec!["headers", "Host"]),
         (edit("--header novalue"), vec!["novalue", "="]),
         (edit("--header A=1 --header A=2"), vec!["--header", "A is given twice"]),

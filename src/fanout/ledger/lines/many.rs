@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use sqlx::QueryBuilder;
 
 use super::{Closed, Closing, Next, Opening, Said, ms, words};
-use crate::data::Tx;
+use crate::data::{Tx, padded};
 use crate::on_tx;
 
 /// True for an opening that needs no look at other lines of its delivery or at an order.
@@ -22,7 +22,7 @@ pub(super) fn closes_plainly(it: &Closing) -> bool {
 }
 
 /// Opens a line for each whose endpoint has a place, in their order.
-pub(super) async fn open_all(tx: &mut Tx, all: &[&Opening]) -> Result<Vec<Said>, sqlx::Error> {
+pub(in super::super) async fn open_all(tx: &mut Tx, all: &[&Opening]) -> Result<Vec<Said>, sqlx::Error> {
     let Some(now) = all.iter().map(|it| it.now).min() else { return Ok(Vec::new()) };
     let mut open = open_lines(tx, all, now.as_ms()).await?;
     let mut said = Vec::with_capacity(all.len());
@@ -42,25 +42,29 @@ pub(super) async fn open_all(tx: &mut Tx, all: &[&Opening]) -> Result<Vec<Said>,
     }
     on_tx!(&mut *tx, conn => {
         let mut insert = QueryBuilder::new(
-            "insert into delivery_attempts (id, delivery_id, endpoint_id, attempt, at, node, expires_at, host, reply) ",
+            "with v (id, delivery_id, endpoint_id, attempt, at, node, expires_at, host) as (",
         );
-        insert.push_values(&opened, |mut row, it| {
-            row.push_bind(&it.attempt)
-                .push_bind(&it.delivery)
-                .push_bind(&it.endpoint)
-                .push_bind(i64::from(it.turn.number))
-                .push_bind(it.now.as_ms())
-                .push_bind(it.turn.node.to_string())
-                .push_bind(it.expires_at.as_ms())
-                .push_bind(&it.host)
-                .push_bind("");
+        insert.push_values(padded(&opened), |mut row, it| {
+            row.push_bind(it.map(|it| &it.attempt))
+                .push_bind(it.map(|it| &it.delivery))
+                .push_bind(it.map(|it| &it.endpoint))
+                .push_bind(it.map(|it| i64::from(it.turn.number)))
+                .push_bind(it.map(|it| it.now.as_ms()))
+                .push_bind(it.map(|it| it.turn.node.to_string()))
+                .push_bind(it.map(|it| it.expires_at.as_ms()))
+                .push_bind(it.map(|it| &it.host));
         });
-        insert.build().execute(&mut *conn).await?;
+        insert.push(
+            ") insert into delivery_attempts (id, delivery_id, endpoint_id, attempt, at, node, expires_at, host, reply)
+               select id, delivery_id, endpoint_id, attempt, at, node, expires_at, host, '' from v where id is not null",
+        );
+        let inserted = insert.build().execute(&mut *conn).await?.rows_affected();
+        all_there(inserted, opened.len())?;
         let mut count = QueryBuilder::new("update deliveries set attempts = attempts + 1, updated_at = ");
         count.push_bind(now.as_ms()).push(" where id in (");
         let mut ids = count.separated(", ");
-        for it in &opened {
-            ids.push_bind(&it.delivery);
+        for it in padded(&opened) {
+            ids.push_bind(it.map(|it| &it.delivery));
         }
         count.push(")");
         let counted = count.build().execute(conn).await?.rows_affected();
@@ -78,8 +82,9 @@ async fn open_lines<'a>(tx: &mut Tx, all: &[&'a Opening], now: i64) -> Result<Ha
         );
         query.push_bind(now).push(" and endpoint_id in (");
         let mut ids = query.separated(", ");
-        for endpoint in open.keys() {
-            ids.push_bind(*endpoint);
+        let endpoints: Vec<&str> = open.keys().copied().collect();
+        for endpoint in padded(&endpoints) {
+            ids.push_bind(endpoint.copied());
         }
         query.push(") group by endpoint_id");
         query.build_query_as().fetch_all(conn).await?
@@ -101,19 +106,20 @@ pub(super) async fn close_all(tx: &mut Tx, all: &[&Closing]) -> Result<Vec<Close
         let mut close = QueryBuilder::new(
             "with v (id, ended_at, address, reused, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, reply) as (",
         );
-        close.push_values(all, |mut row, it| {
-            let posted = &it.posted;
-            row.push_bind(&it.attempt)
-                .push_bind(it.now.as_ms())
-                .push_bind(posted.steps.address.map(|a| a.to_string()))
-                .push_bind(posted.reused.map(i64::from))
-                .push_bind(words(&posted.answer).0)
-                .push_bind(ms(posted.duration))
-                .push_bind(posted.steps.dns.map(ms))
-                .push_bind(posted.steps.connect.map(ms))
-                .push_bind(posted.steps.tls.map(ms))
-                .push_bind(posted.first_byte.map(ms))
-                .push_bind(&posted.reply);
+        close.push_values(padded(all), |mut row, it| {
+            let posted = it.map(|it| &it.posted);
+            let steps = posted.map(|posted| &posted.steps);
+            row.push_bind(it.map(|it| &it.attempt))
+                .push_bind(it.map(|it| it.now.as_ms()))
+                .push_bind(steps.and_then(|steps| steps.address).map(|a| a.to_string()))
+                .push_bind(posted.and_then(|posted| posted.reused).map(i64::from))
+                .push_bind(posted.and_then(|posted| words(&posted.answer).0))
+                .push_bind(posted.map(|posted| ms(posted.duration)))
+                .push_bind(steps.and_then(|steps| steps.dns).map(ms))
+                .push_bind(steps.and_then(|steps| steps.connect).map(ms))
+                .push_bind(steps.and_then(|steps| steps.tls).map(ms))
+                .push_bind(posted.and_then(|posted| posted.first_byte).map(ms))
+                .push_bind(posted.map(|posted| &posted.reply));
         });
         // An `interrupted` goes: the POST has come to its end after all.
         close.push(
@@ -127,11 +133,11 @@ pub(super) async fn close_all(tx: &mut Tx, all: &[&Closing]) -> Result<Vec<Close
         all_there(closed, all.len())?;
 
         let mut settle = QueryBuilder::new("with v (id, status, now, epoch) as (");
-        settle.push_values(all, |mut row, it| {
-            row.push_bind(&it.delivery)
-                .push_bind(words(&it.posted.answer).0)
-                .push_bind(it.now.as_ms())
-                .push_bind(it.turn.epoch);
+        settle.push_values(padded(all), |mut row, it| {
+            row.push_bind(it.map(|it| &it.delivery))
+                .push_bind(it.and_then(|it| words(&it.posted.answer).0))
+                .push_bind(it.map(|it| it.now.as_ms()))
+                .push_bind(it.map(|it| it.turn.epoch));
         });
         settle.push(
             ") update deliveries

@@ -1,9 +1,10 @@
 -- What every script begins with: the namespace, the store's clock, and commands in slices.
 --
 -- Keys (all share the namespace's hash tag, so one script may touch any of them):
---   queues           set of queue names          q:<queue>        hash: paused, rate, retention, completed
+--   queues           set of queue names          q:<queue>        hash: paused, rate, retention, completed, number
 --   seq              number of the last job      ids              hash: job id -> member
 --   head             hash: member -> what changes (layout in head.lua)
+--   front:<block>    string: the fronts of a thousand heads (front.lua)    numbers  hash: number -> queue
 --   body             hash: member -> what is written once (layout in wire.rs; the unique key stands first)
 --   more             hash: p<member> progress, r<member> result
 --   fail:<member>    list of failures            log:<member>     list of lines

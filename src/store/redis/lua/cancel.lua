@@ -5,7 +5,7 @@ if state == 'c' or state == 'd' or state == 'x' then return { 'wrong_state', sta
 if state == 'u' then
   -- A removal first: a full server must let a person stop what runs.
   call('HDEL', P .. 'gauges', '')
-  call('HSET', P .. 'head', member, state .. string.char(bit.bor(flags_of(h), STOP)) .. sub(h, 3))
+  write_head(member, state .. string.char(bit.bor(flags_of(h), STOP)) .. sub(h, 3))
   call('SADD', P .. 'stop:' .. holder_of(h), member)
   return { 'ok', 'u' }
 end

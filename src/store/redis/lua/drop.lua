@@ -13,6 +13,23 @@ local function drop(member, h)
   blocks_down[block] = (blocks_down[block] or 0) + 1
 end
 
+-- Few jobs of a block are left: they must not hold the fronts of a thousand in memory.
+local FEW = 20
+local function fold(block)
+  if call('EXISTS', front_key(block)) == 0 then return end
+  local members, folded = {}, {}
+  for number = block * 1000, block * 1000 + 999 do members[#members + 1] = string.format('%014d', number) end
+  local found = heads_of(members)
+  for i = 1, #members do
+    if found[i] and fronted[members[i]] then
+      folded[#folded + 1] = members[i]
+      folded[#folded + 1] = found[i]
+    end
+  end
+  slices('HSET', P .. 'head', folded)
+  call('DEL', front_key(block))
+end
+
 local function flush_gone()
   slices('HDEL', P .. 'head', gone)
   slices('HDEL', P .. 'body', gone)
@@ -20,9 +37,13 @@ local function flush_gone()
   slices('HDEL', P .. 'more', gone_more)
   for i = 1, #gone_lists do call('DEL', gone_lists[i]) end
   for block, n in pairs(blocks_down) do
-    if call('HINCRBY', P .. 'block_jobs', block, -n) <= 0 then
+    local left = call('HINCRBY', P .. 'block_jobs', block, -n)
+    if left <= 0 then
       call('HDEL', P .. 'block_jobs', block)
       call('ZREM', P .. 'blocks', block)
+      call('DEL', front_key(block))
+    elseif left <= FEW then
+      fold(block)
     end
   end
 end

@@ -14,7 +14,7 @@ call('HSET', W, 'label', ARGV[3], 'queues', ARGV[4], 'running', ARGV[5], 'last_b
 call('ZADD', P .. 'alive', now + lease, worker)
 local reply = { 'ok', now, call('HGET', W, 'draining') == '1' and 1 or 0 }
 local asked = call('SRANDMEMBER', P .. 'stop:' .. worker, 1000)
-local heads_asked = fetch(P .. 'head', asked)
+local heads_asked = heads_of(asked)
 for i = 1, #asked do
   local h = heads_asked[i]
   if h and state_of(h) == 'u' and holder_of(h) == worker then

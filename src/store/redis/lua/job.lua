@@ -1,4 +1,4 @@
 -- The job whose id is ARGV[2]: its member and its head.
 local member = call('HGET', P .. 'ids', ARGV[2])
-local h = member and call('HGET', P .. 'head', member)
+local h = member and head_of(member)
 if not h then return { 'no_job' } end

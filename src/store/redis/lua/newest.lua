@@ -9,7 +9,7 @@ local top, there, reply = min(below - 1, first + 999), 0, { 0, 0 }
 while top >= first and #reply - 2 < n do
   local members = {}
   for number = top, math.max(first, top - 199), -1 do members[#members + 1] = string.format('%014d', number) end
-  local found = fetch(P .. 'head', members)
+  local found = heads_of(members)
   for i = 1, #members do
     local h = found[i]
     top = top - 1

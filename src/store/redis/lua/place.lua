@@ -2,7 +2,7 @@
 -- timeout, id, queue) and body.
 local UNTOUCHED = string.rep('\0', 43)
 -- A new job that is ready and has no key, up to where its meta goes on.
-local FRESH = 'r\0' .. UNTOUCHED .. spack('<I6I6', now, now)
+local BORN = 'r\0' .. UNTOUCHED .. spack('<I6I6', now, now)
 local known, seq, first_seq, bodies, ids = {}, nil, nil, {}, {}
 
 -- Looks all ids and unique keys up at once and says which queue is unknown, if one is.
@@ -75,7 +75,7 @@ local function place(meta, body)
   count(queue, state, 1)
   -- Bytes 3 to 45 are nothing yet; the tail of meta (id, queue) is the head's own tail.
   if state == 'r' and flags == '\0' then
-    put_head(member, FRESH .. sub(meta, 14))
+    put_head(member, BORN .. sub(meta, 14))
   else
     put_head(member, state .. flags .. UNTOUCHED .. spack('<I6I6', run_at, now) .. sub(meta, 14))
   end

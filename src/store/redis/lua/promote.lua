@@ -9,7 +9,7 @@ for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
     local members = call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit - promoted)
     if #members > 0 then
       slices('ZREM', key, members)
-      local found = fetch(P .. 'head', members)
+      local found = heads_of(members)
       local there = 0
       for i = 1, #members do
         local h = found[i]

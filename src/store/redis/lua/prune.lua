@@ -14,7 +14,7 @@ local function prune_jobs(queue, state, before, max)
     if tonumber(oldest[i + 1]) >= before and (i + 1) / 2 > surplus then break end
     members[#members + 1] = oldest[i]
   end
-  local found = fetch(P .. 'head', members)
+  local found = heads_of(members)
   for i = 1, #members do
     local h = found[i]
     if h and state_of(h) == state then

@@ -9,7 +9,7 @@ local left = limit
 for _, index in ipairs(indexes) do
   local state, key = index[1], index[2]
   local members = left > 0 and call('ZRANGE', key, 0, left - 1) or {}
-  local found = fetch(P .. 'head', members)
+  local found = heads_of(members)
   for i = 1, #members do
     local one, h = members[i], found[i]
     if h and state_of(h) == state then

@@ -40,7 +40,7 @@ end
 
 local members = {}
 for n = block * 1000, block * 1000 + 999 do members[#members + 1] = string.format('%014d', n) end
-local found = fetch(P .. 'head', members)
+local found = heads_of(members)
 for i = 1, #members do
   local member, h = members[i], found[i]
   if h then
@@ -51,7 +51,12 @@ for i = 1, #members do
       dropped = dropped + 1
     elseif state == 'r' then
       local key = ready_key(queue, priority_of(h))
-      if missing(key, member) then
+      local finished = is_fresh(h) and call('ZSCORE', end_key(queue, 'c'), member)
+      if finished then
+        -- Its front was taken away; a finished job must not run again.
+        put_head(member, 'c\0\0' .. spack('<I6', finished) .. sub(h, 10))
+        repaired = repaired + 1
+      elseif missing(key, member) then
         zput(key, run_at_of(h), member)
         messages[#messages + 1] = queue
       end

@@ -17,7 +17,7 @@ for i = 1, #silent do
 end
 
 local function take_all(worker, members, cause)
-  local found = fetch(P .. 'head', members)
+  local found = heads_of(members)
   for i = 1, #members do
     local h = found[i]
     if h and state_of(h) == 'u' and holder_of(h) == worker then

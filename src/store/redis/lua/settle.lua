@@ -1,14 +1,12 @@
--- ARGV: now, n, then n settlements (verdict letter, member, holder, epoch, delay, reason, number of children, text), then
--- meta and body of each child in the settlements' order. Answers: 'ok', a letter each ('-': the lease was stale), messages.
+-- ARGV: now, number of runs, n, then the runs (first member, holder, epoch, how many: jobs side by side that are done and left
+-- nothing behind), then n settlements (verdict letter, member, holder, epoch, delay, reason, number of children, text), then
+-- meta and body of each child in the settlements' order. No job is in two runs. Answers: 'ok', a letter for each job of the
+-- runs, a letter for each settlement ('-': the lease was stale), messages.
 -- Verdicts: C complete, T retry, Z snooze, D dead, X cancel, L release.
-local n = tonumber(ARGV[2])
-local first_child = 3 + n
+local runs, n = tonumber(ARGV[2]), tonumber(ARGV[3])
+local first_child = 4 + runs + n
 local unknown = unknown_queue(first_child, (#ARGV - first_child + 1) / 2)
 if unknown then return { 'no_queue', unknown } end
-local members, head = {}, {}
-for i = 1, n do members[i] = sub(ARGV[i + 2], 2, 15) end
-local found = fetch(P .. 'head', members)
-for i = 1, n do head[members[i]] = found[i] end
 
 local living = {}
 local function lives(worker)
@@ -19,6 +17,7 @@ end
 local ENDED, AWAY = spack('<I6I6', now, 0) .. NOBODY, string.rep('\0', 12) .. NOBODY
 local DONE = 'c\0\0' .. ENDED
 local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
+local settlements, members, head, writes, by_run = {}, {}, {}, {}, {}
 
 local lease_keys, done_lists = {}, {}
 local function lease_of(holder)
@@ -98,8 +97,49 @@ local function plain(s, member, h, holder)
   return true
 end
 
-for i = 1, n do
-  local s, member = ARGV[i + 2], members[i]
+-- Completes a whole run where all its fronts say that this holder runs it. False: they must be looked at one by one.
+local function complete_run(first, lease, n)
+  local key, at = front_of(tonumber(first))
+  local there = call('GETRANGE', key, at, at + n * FRONT - 1)
+  local front = sub(there, 1, FRONT)
+  if #there ~= n * FRONT or string.byte(front) ~= 117 or sub(front, 16, 35) ~= lease then return false end
+  if there ~= string.rep(front, n) or not lives(sub(lease, 1, 16)) then return false end
+  local queue = call('HGET', P .. 'numbers', (sunpack('<I2', front, 46)))
+  if not queue then return false end
+  writes[#writes + 1] = { key, at, string.rep(DONE .. sub(front, 32), n) }
+  local held, ends, number = lease_of(sub(lease, 1, 16)), done_of(queue), tonumber(first)
+  for k = number, number + n - 1 do
+    local member = string.format('%014d', k)
+    ztake(held, member)
+    local at_end = #ends
+    ends[at_end + 1] = NOW
+    ends[at_end + 2] = member
+    by_run[member] = true
+  end
+  return true
+end
+
+local run_letters = {}
+for i = 1, runs do
+  local run = ARGV[i + 3]
+  local first, lease, length = sub(run, 1, 14), sub(run, 15, 34), (sunpack('<I4', run, 35))
+  if complete_run(first, lease, length) then
+    run_letters[i] = string.rep('c', length)
+  else
+    run_letters[i] = { #settlements + 1, #settlements + length }
+    for k = tonumber(first), tonumber(first) + length - 1 do
+      settlements[#settlements + 1] = 'C' .. string.format('%014d', k) .. lease .. string.rep('\0', 9)
+    end
+  end
+end
+local expanded = #settlements
+for i = 1, n do settlements[expanded + i] = ARGV[i + 3 + runs] end
+for i = 1, #settlements do members[i] = sub(settlements[i], 2, 15) end
+local found = heads_of(members)
+for i = 1, #members do head[members[i]] = not by_run[members[i]] and found[i] end
+
+for i = 1, #settlements do
+  local s, member = settlements[i], members[i]
   local h = head[member]
   local holder = sub(s, 16, 31)
   local holds = h and string.byte(h) == 117 and sub(h, 16, 35) == sub(s, 16, 35) and lives(holder)
@@ -139,10 +179,15 @@ for queue, ends in pairs(done_lists) do
 end
 -- A removal, so that a full server lets the rest be written even where all were refused.
 call('HDEL', P .. 'gauges', '')
+for _, write in ipairs(writes) do call('SETRANGE', write[1], write[2], write[3]) end
 flush_new()
 flush()
 if #forgotten > 0 then slices('HDEL', P .. 'more', forgotten) end
 if #more > 0 then slices('HSET', P .. 'more', more) end
 for queue, by in pairs(completed) do call('HINCRBY', P .. 'q:' .. queue, 'completed', by) end
 if refused > 0 then call('HINCRBY', P .. 'gauges', 'refusals', refused) end
-return told({ 'ok', table.concat(letters) })
+for i = 1, runs do
+  local run = run_letters[i]
+  if type(run) == 'table' then run_letters[i] = table.concat(letters, '', run[1], run[2]) end
+end
+return told({ 'ok', table.concat(run_letters), table.concat(letters, '', expanded + 1) })

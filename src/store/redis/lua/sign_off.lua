@@ -4,7 +4,7 @@ call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest 
 local worker, limit = ARGV[2], tonumber(ARGV[3])
 if not call('ZSCORE', P .. 'alive', worker) then return { 'ok', 0, 0 } end
 local members = call('ZRANGE', P .. 'lease:' .. worker, 0, limit - 1)
-local found = fetch(P .. 'head', members)
+local found = heads_of(members)
 local back = 0
 for i = 1, #members do
   local member, h = members[i], found[i]

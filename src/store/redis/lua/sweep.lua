@@ -48,6 +48,7 @@ for i = 1, #scanned, 2 do
     wanted[#wanted + 1] = id_of(scanned[i + 1])
   end
 end
+with_fronts(members, jobs)
 local known = fetch(P .. 'ids', wanted)
 for i = 1, #members do
   local one, h = members[i], jobs[i]
@@ -104,7 +105,7 @@ for i = 1, #scanned, 2 do
 end
 local holding = fetch(P .. 'ids', holders)
 for i = 1, #held_keys do
-  local h = holding[i] and call('HGET', P .. 'head', holding[i])
+  local h = holding[i] and head_of(holding[i])
   local state = h and state_of(h)
   -- An id that was only just put back is not without its job.
   if state ~= 's' and state ~= 'r' and state ~= 'u' and (h or #ids_back == 0) then
@@ -143,7 +144,7 @@ local function check_indexes(indexes)
   while budget > 0 and indexes[nth] do
     local key, wrong = indexes[nth], {}
     local there = call('ZRANGE', key, rank, rank + budget - 1)
-    local found = fetch(P .. 'head', there)
+    local found = heads_of(there)
     for i = 1, #there do
       if not found[i] or index_of(found[i]) ~= key then wrong[#wrong + 1] = there[i] end
     end
@@ -197,7 +198,7 @@ if (damaged or held ~= running) and held <= 1000 then
   each_holder(function(worker)
     local key = P .. 'lease:' .. worker
     local mine = call('ZRANGE', key, 0, -1)
-    local found = fetch(P .. 'head', mine)
+    local found = heads_of(mine)
     for i = 1, #mine do
       local h = found[i]
       if h and state_of(h) == 'u' and holder_of(h) == worker then

@@ -31,7 +31,7 @@ if tonumber(due) <= tonumber(found.cursor) and not held then return { 'ok', 'dec
 
 local function lives(job)
   local member = call('HGET', P .. 'ids', job)
-  local h = member and call('HGET', P .. 'head', member)
+  local h = member and head_of(member)
   if not h then return false end
   local state = state_of(h)
   return state == 's' or state == 'r' or state == 'u'

@@ -126,7 +126,12 @@ end
 -- Writes it all. Removals come first: after one, a full server lets a script write on, and what ends work must work then.
 local function flush()
   for key, list in pairs(zrems) do slices('ZREM', key, list) end
-  if #heads > 0 then slices('HSET', P .. 'head', heads) end
+  if #heads > 0 then
+    slices('HSET', P .. 'head', heads)
+    if next(fronted) then
+      for i = 1, #heads, 2 do wipe_front(heads[i]) end
+    end
+  end
   for key, list in pairs(zadds) do slices('ZADD', key, list) end
   local held, let_go = {}, {}
   for key in pairs(keys_changed) do
