@@ -7,12 +7,7 @@ use super::{InvalidCursor, Page, PageRequest};
 use crate::data::Database;
 use crate::on_pool;
 
-pub mod of_tenant;
-mod record;
-
-use record::{AttemptRow, DeliveryRow, MessageRow};
-pub use record::{Delivery, DeliveryAttempt, DeliveryState, InvalidDeliveryState, Message};
-
+// Before the modules, which use them too.
 macro_rules! message_columns {
     () => {
         "id, tenant, event_id, event_type, body, created_at, fanned_at"
@@ -23,6 +18,19 @@ macro_rules! delivery_columns {
         "id, message_id, endpoint_id, tenant, state, attempts, next_at, last_status, last_error, created_at, updated_at"
     };
 }
+macro_rules! attempt_columns {
+    () => {
+        "id, delivery_id, attempt, at, ended_at, node, host, address, reused, status, error_class, error, duration_ms,
+         dns_ms, connect_ms, tls_ms, first_byte_ms, next_at, reply"
+    };
+}
+
+pub mod of_tenant;
+mod record;
+
+use record::{AttemptRow, DeliveryRow, MessageRow};
+pub use record::{Delivery, DeliveryAttempt, DeliveryState, InvalidDeliveryState, Message};
+
 macro_rules! by {
     ($column:literal) => {
         concat!(
@@ -168,9 +176,10 @@ pub async fn attempts(
     let (below, look) = (page.below("att_")?, page.look(false));
     let rows: Vec<AttemptRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select id, delivery_id, attempt, at, ended_at, node, host, address, reused, status, error_class, error,
-                    duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, next_at, reply
-             from delivery_attempts where delivery_id = $1 and id < $2 order by id desc limit $3",
+            concat!(
+                "select ", attempt_columns!(),
+                " from delivery_attempts where delivery_id = $1 and id < $2 order by id desc limit $3"
+            ),
         )
         .bind(delivery)
         .bind(below)

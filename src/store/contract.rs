@@ -414,7 +414,8 @@ pub trait Store: Debug + Send + Sync + 'static {
     /// probe; everybody else sees it open until the probe has reported.
     async fn breaker(&self, name: &str) -> Result<BreakerState, StoreError>;
 
-    /// Reports a call's end to a breaker and answers its new state.
+    /// Reports a call's end to a breaker and answers its new state. It opens for `cooldown` at the `threshold`th failure in a row,
+    /// and so again when a probe fails; one that was opened at a lower threshold counts a failed probe as a failure and closes.
     async fn breaker_report(
         &self,
         name: &str,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::FanoutState;
+use super::super::endpoints::{ASKED_TO_STOP, GONE};
 use super::super::ledger::{Due, Next};
 use super::super::post::{Answer, ErrorClass, Posted, Steer};
 use super::Turn;
@@ -35,13 +36,12 @@ pub(super) fn judge(state: &FanoutState, due: &Due, posted: &Posted, turn: Turn)
         Answer::Status { steer, .. } => *steer,
         Answer::Nothing { .. } => None,
     };
-    let disable = (steer == Some(Steer::Disable)).then_some("the receiver answered `webhook-delivery: disable`");
+    let disable = (steer == Some(Steer::Disable)).then_some(ASKED_TO_STOP);
     let judged = |next, shown| Judged { next, wait: Duration::ZERO, disable, shown };
     match &posted.answer {
         Answer::Status { status: 200..=299, .. } => return judged(Next::Succeeded, Shown::Works),
         Answer::Status { status: 410, .. } => {
-            let disable = disable.or(Some("the receiver answered 410 Gone"));
-            return Judged { disable, ..judged(Next::Cancelled("the receiver answered 410 Gone"), Shown::Nothing) };
+            return Judged { disable: disable.or(Some(GONE)), ..judged(Next::Cancelled(GONE), Shown::Nothing) };
         }
         // The worker settles it by the reason of the stop, not by the schedule.
         Answer::Nothing { class: ErrorClass::Stopped, .. } => return judged(Next::Unchanged, Shown::Nothing),
@@ -57,7 +57,7 @@ pub(super) fn judge(state: &FanoutState, due: &Due, posted: &Posted, turn: Turn)
         Answer::Status { .. } | Answer::Nothing { .. } => Shown::Fails,
     };
     match steer {
-        Some(Steer::Disable) => judged(Next::Cancelled("the receiver answered `webhook-delivery: disable`"), shown),
+        Some(Steer::Disable) => judged(Next::Cancelled(ASKED_TO_STOP), shown),
         Some(Steer::Abort) => judged(Next::Cancelled("the receiver answered `webhook-delivery: abort-message`"), shown),
         None if turn.is_last => judged(Next::Exhausted, shown),
         None => {

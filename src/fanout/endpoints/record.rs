@@ -57,13 +57,17 @@ pub enum EndpointState {
     Disabled,
 }
 
+/// The reasons with which an endpoint is disabled for what its receiver answers.
+pub(in super::super) const GONE: &str = "the receiver answered 410 Gone";
+pub(in super::super) const ASKED_TO_STOP: &str = "the receiver answered `webhook-delivery: disable`";
+/// A time follows.
+pub(in super::super) const SILENT_SINCE: &str = "no POST has been answered with 2xx since ";
+
 impl Endpoint {
-    /// Says whether it is disabled because of its receiver's answers, and not by a person or the configuration: what is
-    /// written by `deliver` and its ledger begins so.
+    /// Says whether it is disabled because of its receiver's answers, and not by a person or the configuration.
     pub fn was_given_up(&self) -> bool {
-        let begins = |with| self.reason.as_deref().is_some_and(|reason| reason.starts_with(with));
-        self.state == EndpointState::Disabled
-            && (begins("the receiver answered ") || begins("no POST has been answered "))
+        let given_up = |reason: &str| reason == GONE || reason == ASKED_TO_STOP || reason.starts_with(SILENT_SINCE);
+        self.state == EndpointState::Disabled && self.reason.as_deref().is_some_and(given_up)
     }
 }
 

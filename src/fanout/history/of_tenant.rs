@@ -12,6 +12,18 @@ use crate::clock::Timestamp;
 use crate::data::Database;
 use crate::on_pool;
 
+/// Deliveries and what they bring, after `where`.
+macro_rules! sent {
+    ($rest:literal) => {
+        concat!(
+            "select d.id, d.message_id, d.endpoint_id, d.tenant, d.state, d.attempts, d.next_at, d.last_status, d.last_error,
+                    d.created_at, d.updated_at, m.event_type, m.event_id
+             from deliveries d join messages m on m.id = d.message_id where ",
+            $rest
+        )
+    };
+}
+
 /// The deliveries that [`pulse`] looks at.
 const LAST: i64 = 100;
 
@@ -48,10 +60,7 @@ pub struct Pulse {
 pub async fn delivery(db: &Database, tenant: &str, id: &str) -> Result<Option<Sent>, HistoryError> {
     let row: Option<SentRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select d.id, d.message_id, d.endpoint_id, d.tenant, d.state, d.attempts, d.next_at, d.last_status, d.last_error,
-                    d.created_at, d.updated_at, m.event_type, m.event_id
-             from deliveries d join messages m on m.id = d.message_id
-             where d.id = $1 and d.tenant = $2 and m.tenant = $2",
+            sent!("d.id = $1 and d.tenant = $2 and m.tenant = $2"),
         )
         .bind(id)
         .bind(tenant)
@@ -68,8 +77,7 @@ pub async fn delivery(db: &Database, tenant: &str, id: &str) -> Result<Option<Se
 pub async fn message(db: &Database, tenant: &str, id: &str) -> Result<Option<Message>, HistoryError> {
     let row: Option<MessageRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select id, tenant, event_id, event_type, body, created_at, fanned_at from messages
-             where id = $1 and tenant = $2",
+            concat!("select ", message_columns!(), " from messages where id = $1 and tenant = $2"),
         )
         .bind(id)
         .bind(tenant)
@@ -94,10 +102,7 @@ pub async fn deliveries(
     let (below, look) = (page.below("dlv_")?, page.look(state.is_some()));
     let rows: Vec<SentRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select d.id, d.message_id, d.endpoint_id, d.tenant, d.state, d.attempts, d.next_at, d.last_status, d.last_error,
-                    d.created_at, d.updated_at, m.event_type, m.event_id
-             from deliveries d join messages m on m.id = d.message_id
-             where d.endpoint_id = $1 and d.id < $2 and d.tenant = $3 and m.tenant = $3 order by d.id desc limit $4",
+            sent!("d.endpoint_id = $1 and d.id < $2 and d.tenant = $3 and m.tenant = $3 order by d.id desc limit $4"),
         )
         .bind(endpoint)
         .bind(below)
@@ -123,11 +128,11 @@ pub async fn attempts(
     let (below, look) = (page.below("att_")?, page.look(false));
     let rows: Vec<AttemptRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select a.id, a.delivery_id, a.attempt, a.at, a.ended_at, a.node, a.host, a.address, a.reused, a.status,
-                    a.error_class, a.error, a.duration_ms, a.dns_ms, a.connect_ms, a.tls_ms, a.first_byte_ms, a.next_at,
-                    a.reply
-             from delivery_attempts a join deliveries d on d.id = a.delivery_id
-             where a.delivery_id = $1 and d.tenant = $2 and a.id < $3 order by a.id desc limit $4",
+            concat!(
+                "select ", attempt_columns!(),
+                " from delivery_attempts where delivery_id = $1 and id < $3
+                   and exists (select 1 from deliveries where id = $1 and tenant = $2) order by id desc limit $4"
+            ),
         )
         .bind(delivery)
         .bind(tenant)

@@ -9,6 +9,7 @@ pub(super) use many::open_all;
 use std::time::Duration;
 
 use super::super::deliver::Turn;
+use super::super::endpoints::SILENT_SINCE;
 use super::super::history::DeliveryState;
 use super::super::notices::{FAILING_AT, Notice, note};
 use super::super::operational::{ENDPOINT_DISABLED, ENDPOINT_FAILING, ENDPOINT_RECOVERED, MESSAGE_EXHAUSTED};
@@ -363,7 +364,7 @@ async fn trouble(tx: &mut Tx, it: &Closing) -> Result<(Option<String>, Option<&'
     let since = Timestamp::from_ms(since);
     let too_long = it.disable_after.is_some_and(|limit| it.now.since(since) >= limit);
     let turned = (failures == FAILING_AT).then_some(ENDPOINT_FAILING);
-    Ok((too_long.then(|| format!("no POST has been answered with 2xx since {since}")), turned))
+    Ok((too_long.then(|| format!("{SILENT_SINCE}{since}")), turned))
 }
 
 /// False: somebody has disabled or deleted it meanwhile, which serves as well.

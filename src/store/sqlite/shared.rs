@@ -172,8 +172,12 @@ pub(super) fn report(
         breaker = Breaker { failures: 0, until: None, probing: false };
     } else {
         breaker.failures = breaker.failures.saturating_add(1);
-        if breaker.probing || breaker.failures >= threshold.max(1) {
+        if breaker.failures >= threshold.max(1) {
             breaker.until = Some(txn.now.after(cooldown).as_ms());
+            breaker.probing = false;
+        } else if breaker.probing {
+            // It was opened for less: a probe that fails is one failure more.
+            breaker.until = None;
             breaker.probing = false;
         }
     }

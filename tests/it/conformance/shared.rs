@@ -194,6 +194,17 @@ pub(crate) async fn a_failed_probe_opens_the_breaker_again_at_once(rig: &mut Rig
     assert_eq!(ask(rig).await, BreakerState::Open { until });
 }
 
+pub(crate) async fn a_failed_probe_after_a_mere_pause_is_one_failure_of_many(rig: &mut Rig) {
+    // Opened at the first failure, as for a receiver that asked for a moment's rest.
+    let paused = rig.store.breaker_report("bank", false, 1, MS * 500).await.expect("report");
+    assert_eq!(paused, BreakerState::Open { until: rig.clock.now().after(MS * 500) });
+    rig.clock.advance(MS * 500);
+    assert_eq!(ask(rig).await, BreakerState::HalfOpen);
+    assert_eq!(report(rig, false).await, BreakerState::Closed { failures: 2 });
+    assert_eq!(ask(rig).await, BreakerState::Closed { failures: 2 });
+    assert!(matches!(report(rig, false).await, BreakerState::Open { .. }), "the third in a row");
+}
+
 pub(crate) async fn a_probe_that_never_reports_does_not_block_for_ever(rig: &mut Rig) {
     for _ in 0..3 {
         report(rig, false).await;

@@ -222,6 +222,7 @@ macro_rules! conformance {
                 a_breaker_opens_after_failures_in_a_row
                 an_open_breaker_lets_one_probe_through_after_its_cooldown
                 a_failed_probe_opens_the_breaker_again_at_once
+                a_failed_probe_after_a_mere_pause_is_one_failure_of_many
                 a_probe_that_never_reports_does_not_block_for_ever
                 a_breaker_closed_by_hand_is_closed_and_has_its_own_name
             }

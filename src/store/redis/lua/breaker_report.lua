@@ -5,8 +5,11 @@ if ARGV[3] == '1' then
   return { 'closed', 0 }
 end
 failures = min(failures + 1, 4294967295)
-if mode == 2 or failures >= tonumber(ARGV[4]) then
+if failures >= tonumber(ARGV[4]) then
   mode, until_ms = 1, min(now + tonumber(ARGV[5]), MAX)
+elseif mode == 2 then
+  -- It was opened for less: a probe that fails is one failure more.
+  mode, until_ms = 0, 0
 end
 keep_breaker(mode, failures, until_ms)
 if mode == 0 then return { 'closed', failures } end
