@@ -13,6 +13,7 @@ mod dress;
 mod error;
 mod headers;
 mod matching;
+mod one_header;
 mod record;
 mod secrets;
 mod settings;
@@ -25,6 +26,7 @@ use error::MAX_PER_TENANT;
 pub(super) use error::{check_description, check_tenant, invalid, parse_patterns};
 pub(super) use headers::{HeadersRow, seal_headers};
 pub(super) use matching::{Wish, wanting, wish_of};
+pub use one_header::{HeaderChange, change_header};
 pub(super) use record::{ASKED_TO_STOP, GONE, Row, SILENT_SINCE, endpoint_where, to_json};
 pub use record::{Endpoint, EndpointState};
 pub use secrets::{Rotation, SecretOnFile, current_secret, rotate_secret, secrets};
@@ -194,7 +196,7 @@ pub async fn delete(db: &Database, id: &str) -> Result<(), EndpointError> {
     let rows = on_pool!(db.write(), pool => {
         sqlx::query("delete from endpoints where id = $1").bind(id).execute(pool).await?.rows_affected()
     });
-    if rows == 1 { Ok(()) } else { Err(EndpointError::NoSuchEndpoint(id.to_owned())) }
+    exists(rows, id)
 }
 
 async fn count_of_tenant(tx: &mut Tx, tenant: &str) -> Result<i64, sqlx::Error> {
@@ -211,5 +213,13 @@ async fn read(tx: &mut Tx, id: &str) -> Result<Endpoint, EndpointError> {
 }
 
 fn found(row: Option<Row>, id: &str) -> Result<Endpoint, EndpointError> {
-    row.ok_or_else(|| EndpointError::NoSuchEndpoint(id.chars().take(80).collect()))?.try_into()
+    row.ok_or_else(|| missing(id))?.try_into()
+}
+
+fn exists(rows: u64, id: &str) -> Result<(), EndpointError> {
+    if rows == 1 { Ok(()) } else { Err(missing(id)) }
+}
+
+fn missing(id: &str) -> EndpointError {
+    EndpointError::NoSuchEndpoint(id.chars().take(80).collect())
 }

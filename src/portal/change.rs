@@ -10,7 +10,9 @@ use super::trouble::Trouble;
 use super::words::PAUSED_HERE;
 use crate::audit::Change;
 use crate::fanout::Secret;
-use crate::fanout::endpoints::{self, Created, Endpoint, EndpointChange, EndpointState, NewEndpoint, Rotation};
+use crate::fanout::endpoints::{
+    self, Created, Endpoint, EndpointChange, EndpointState, HeaderChange, NewEndpoint, Rotation,
+};
 use crate::fanout::history::of_tenant::Sent;
 use crate::fanout::recovery::{self, NewRecovery, What};
 
@@ -72,6 +74,21 @@ impl Changer {
         };
         let act = async { Ok(endpoints::update(&self.parts().fanout, &endpoint.id, change).await?) };
         self.audited("endpoint.change", self.subject(endpoint)?, Some(described(endpoint)), described, act).await
+    }
+
+    /// Sets a static header or takes one away. Its value is in no answer and no log.
+    pub(super) async fn header(&self, endpoint: &Endpoint, change: HeaderChange<'_>) -> Result<Endpoint, Trouble> {
+        not_declared(endpoint)?;
+        let act = async { Ok(endpoints::change_header(&self.parts().fanout, &endpoint.id, change).await?) };
+        self.audited("endpoint.change", self.subject(endpoint)?, Some(described(endpoint)), described, act).await
+    }
+
+    /// Forgets an endpoint with its secrets; what was sent there stays known.
+    pub(super) async fn delete(&self, endpoint: &Endpoint) -> Result<(), Trouble> {
+        not_declared(endpoint)?;
+        let act = async { Ok(endpoints::delete(self.parts().fanout.db(), &endpoint.id).await?) };
+        let after = |_: &()| Value::from("deleted");
+        self.audited("endpoint.delete", self.subject(endpoint)?, Some(described(endpoint)), after, act).await
     }
 
     /// Pauses, resumes or enables, whichever the endpoint offers now.
@@ -164,6 +181,7 @@ fn not_declared(endpoint: &Endpoint) -> Result<(), Trouble> {
 fn described(endpoint: &Endpoint) -> Value {
     json!({
         "url": endpoint.url, "description": endpoint.description, "event_types": endpoint.event_types,
-        "filter": endpoint.filter, "state": endpoint.state, "reason": endpoint.reason,
+        "filter": endpoint.filter, "headers": endpoint.headers.keys().collect::<Vec<_>>(), "state": endpoint.state,
+        "reason": endpoint.reason,
     })
 }

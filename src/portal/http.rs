@@ -2,6 +2,7 @@
 
 mod deliveries;
 mod endpoints;
+mod headers;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, State};
@@ -39,6 +40,9 @@ fn pages_of(portal: Portal) -> Router {
         .route("/endpoints/{id}/enable", post(endpoints::enable))
         .route("/endpoints/{id}/rotate", get(endpoints::ask_rotate).post(endpoints::rotate))
         .route("/endpoints/{id}/test", post(endpoints::test))
+        .route("/endpoints/{id}/headers", get(headers::show).post(headers::set))
+        .route("/endpoints/{id}/headers/remove", post(headers::remove))
+        .route("/endpoints/{id}/delete", get(endpoints::ask_delete).post(endpoints::delete))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/payload", get(deliveries::payload))
         .route("/deliveries/{id}/resend", post(deliveries::resend))
@@ -81,6 +85,9 @@ impl Asked {
     fn done(&self) -> Option<&'static str> {
         Some(match self.0.text("done") {
             "saved" => "The changes are saved. Deliveries under way follow at their next attempt.",
+            "header-set" => "The header is saved. Deliveries under way follow at their next attempt.",
+            "header-removed" => "The header is removed. Deliveries under way follow at their next attempt.",
+            "deleted" => "The endpoint is deleted. Nothing more is sent there.",
             "paused" => "Paused. Events are kept and wait until you resume.",
             "resumed" => "Active again. What waited is being sent now.",
             "enabled" => "Active again. It gets events from now on.",

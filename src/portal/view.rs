@@ -56,6 +56,7 @@ pub(super) struct Note {
 pub(super) struct Endpoints {
     pub(super) frame: Frame,
     pub(super) inside: Inside,
+    pub(super) done: Option<&'static str>,
     pub(super) rows: Vec<EndpointRow>,
     pub(super) next: Option<String>,
     /// It is not the first page.
@@ -173,6 +174,33 @@ pub(super) struct RotatePage {
     pub(super) url: String,
     pub(super) overlap: String,
     pub(super) old: usize,
+}
+
+/// Asks before an endpoint is deleted.
+#[derive(Debug, Template)]
+#[template(path = "portal/templates/delete.html")]
+pub(super) struct DeletePage {
+    pub(super) frame: Frame,
+    pub(super) inside: Inside,
+    pub(super) id: String,
+    pub(super) url: String,
+    pub(super) declared: bool,
+}
+
+/// An endpoint's static headers: the names.
+#[derive(Debug, Template)]
+#[template(path = "portal/templates/headers.html")]
+pub(super) struct HeadersPage {
+    pub(super) frame: Frame,
+    pub(super) inside: Inside,
+    pub(super) id: String,
+    pub(super) url: String,
+    pub(super) declared: bool,
+    pub(super) names: Vec<String>,
+    /// What stands in the form, after a mistake.
+    pub(super) name: String,
+    pub(super) fault: Option<String>,
+    pub(super) done: Option<&'static str>,
 }
 
 /// A secret, this once.

@@ -1,6 +1,7 @@
 //! The consumers' page, through its router: links, sessions, forms, pages, and that nobody sees or changes what is another's.
 
 mod changing;
+mod dressing;
 mod forms;
 mod isolation;
 mod links;

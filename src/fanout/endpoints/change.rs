@@ -6,7 +6,7 @@ use super::super::notices::{Notice, note};
 use super::super::operational::ENDPOINT_DISABLED;
 use super::{
     Endpoint, EndpointError, EndpointState, Texts, check_description, check_headers, check_metadata, check_prefix,
-    check_together, invalid, parse_filter, parse_patterns, read, seal_headers, to_json,
+    check_together, exists, invalid, parse_filter, parse_patterns, read, seal_headers, to_json,
 };
 use crate::on_tx;
 
@@ -127,10 +127,6 @@ pub async fn enable(state: &FanoutState, id: &str) -> Result<Endpoint, EndpointE
 fn check_reason(reason: &str) -> Result<(), EndpointError> {
     let fits = (1..=MAX_REASON).contains(&reason.len()) && !reason.contains('\0');
     if fits { Ok(()) } else { Err(invalid("reason", reason, "1 to 200 bytes without NUL")) }
-}
-
-fn exists(rows: u64, id: &str) -> Result<(), EndpointError> {
-    if rows == 1 { Ok(()) } else { Err(EndpointError::NoSuchEndpoint(id.chars().take(80).collect())) }
 }
 
 async fn switch(

@@ -9,8 +9,8 @@ use super::super::form::Form;
 use super::super::session::Consumer;
 use super::super::trouble::{Fault, Trouble};
 use super::super::view::{
-    EndpointForm, EndpointPage, EndpointRow, EndpointView, Endpoints, Filled, Frame, Inside, RotatePage, SecretPage,
-    SentRow, offered,
+    DeletePage, EndpointForm, EndpointPage, EndpointRow, EndpointView, Endpoints, Filled, Frame, Inside, RotatePage,
+    SecretPage, SentRow, offered,
 };
 use super::super::words;
 use super::{Asked, Id, go};
@@ -27,8 +27,8 @@ pub(super) async fn list(consumer: Consumer, asked: Asked) -> Result<Response, T
     let later = ask.cursor.is_some();
     let found = consumer.endpoints(&ask).await?;
     let rows = found.items.into_iter().map(|(endpoint, pulse)| EndpointRow::new(endpoint, pulse, now)).collect();
-    let inside = Inside::of(&consumer);
-    Ok(page(StatusCode::OK, &Endpoints { frame: Frame::new(), inside, rows, next: found.next, later }))
+    let (frame, inside, done) = (Frame::new(), Inside::of(&consumer), asked.done());
+    Ok(page(StatusCode::OK, &Endpoints { frame, inside, done, rows, next: found.next, later }))
 }
 
 pub(super) async fn show(consumer: Consumer, Id(id): Id, asked: Asked) -> Result<Response, Trouble> {
@@ -128,6 +128,22 @@ pub(super) async fn test(Id(id): Id, Form { changer, fields }: Form) -> Result<R
     changer.once(&fields).await?;
     changer.test(&endpoint).await?;
     Ok(go(&format!("{PATH}/endpoints/{}?done=tested", endpoint.id)))
+}
+
+pub(super) async fn ask_delete(consumer: Consumer, Id(id): Id) -> Result<Response, Trouble> {
+    let endpoint = consumer.endpoint(&id).await?;
+    if !consumer.session().may_change() {
+        return Err(Trouble::ReadOnly);
+    }
+    let (frame, inside) = (Frame::new(), Inside::of(&consumer));
+    let Endpoint { id, url, declared, .. } = endpoint;
+    Ok(page(StatusCode::OK, &DeletePage { frame, inside, id, url, declared }))
+}
+
+pub(super) async fn delete(Id(id): Id, Form { changer, .. }: Form) -> Result<Response, Trouble> {
+    let endpoint = changer.consumer().endpoint(&id).await?;
+    changer.delete(&endpoint).await?;
+    Ok(go(&format!("{PATH}?done=deleted")))
 }
 
 async fn switch(Id(id): Id, Form { changer, .. }: Form, to: Switch, done: &'static str) -> Result<Response, Trouble> {

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use super::{Stand, wanted};
 
 /// Every route with an id in it, and its method.
-const WITH_ID: [(&str, &str); 12] = [
+const WITH_ID: [(&str, &str); 17] = [
     ("GET", "/endpoints/{id}"),
     ("GET", "/endpoints/{id}/edit"),
     ("POST", "/endpoints/{id}/edit"),
@@ -15,6 +15,11 @@ const WITH_ID: [(&str, &str); 12] = [
     ("GET", "/endpoints/{id}/rotate"),
     ("POST", "/endpoints/{id}/rotate"),
     ("POST", "/endpoints/{id}/test"),
+    ("GET", "/endpoints/{id}/headers"),
+    ("POST", "/endpoints/{id}/headers"),
+    ("POST", "/endpoints/{id}/headers/remove"),
+    ("GET", "/endpoints/{id}/delete"),
+    ("POST", "/endpoints/{id}/delete"),
     ("GET", "/deliveries/{id}"),
     ("GET", "/deliveries/{id}/payload"),
     ("POST", "/deliveries/{id}/resend"),
@@ -24,7 +29,7 @@ const WITHOUT: [&str; 6] = ["/", "/open/{text}", "/leave", "/assets/{name}", "/e
 /// Everything that a page could change of tenant `acme`, as text.
 async fn all_of_acme(stand: &Stand) -> Vec<String> {
     const TABLES: [&str; 5] = [
-        "select json_array(id, url, description, event_types, filter, state, reason, pause_reason, updated_at)
+        "select json_array(id, url, description, event_types, filter, state, reason, pause_reason, headers, updated_at)
          from endpoints where tenant = 'acme'",
         "select json_array(s.id, s.key_id, s.expires_at) from endpoint_secrets s join endpoints e on e.id = s.endpoint_id
          where e.tenant = 'acme'",
@@ -46,7 +51,7 @@ async fn all_of_acme(stand: &Stand) -> Vec<String> {
 fn every_route_of_the_page_stands_in_this_test() {
     let source = include_str!("../../../src/portal/http.rs");
     let served: Vec<&str> = source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    assert_eq!(served.len(), 16, "{served:?}");
+    assert_eq!(served.len(), 19, "{served:?}");
     for path in served {
         assert!(
             WITHOUT.contains(&path) || WITH_ID.iter().any(|(_, p)| *p == path),
