@@ -6,8 +6,9 @@
 //!
 //! - **A tenant sees its own.** Only a session says which tenant, only a `Consumer` reads, and all that it reads is bound to
 //!   the tenant in the SQL. What belongs to others is answered as what does not exist.
-//! - **Changes** need a form of this very session, sent from our own page, with a link that allows them, at a bounded rate.
-//!   Each is in the audit log before it is made.
+//! - **Changes** need a form of this very session, sent from our own page, with a link that allows them. Each is in the audit
+//!   log before it is made.
+//! - **Rates** hold for each link over all processes: one for changes, a wider one for requests of every sort.
 //! - **Secrets** of endpoints are in the one reply that makes them: in no address, no redirect, nothing that is kept.
 //! - Plain pages and forms: no script, nothing from elsewhere. What strangers wrote is shown as text.
 
@@ -16,6 +17,7 @@ mod consumer;
 mod form;
 mod http;
 mod links;
+mod pace;
 mod payload;
 mod session;
 mod token;
@@ -34,6 +36,7 @@ use crate::queue::Queue;
 
 pub use http::router;
 pub use links::{Link, LinkError, Links, MadeLink, NewLink};
+use pace::Pace;
 
 /// Where [`router`] serves it.
 const PATH: &str = "/portal";
@@ -66,7 +69,8 @@ struct Parts {
     queue: Queue,
     audit: AuditLog,
     max_endpoints: u64,
-    changes_per_minute: u32,
+    changes: Pace,
+    looks: Pace,
     clock: Clock,
     entropy: Entropy,
 }
@@ -81,7 +85,8 @@ impl Portal {
             queue,
             audit: AuditLog::new(db, clock.clone()),
             max_endpoints: config.max_endpoints,
-            changes_per_minute: u32::try_from(config.changes_per_minute).unwrap_or(u32::MAX),
+            changes: Pace { what: "portal", per_minute: config.changes_per_minute },
+            looks: Pace { what: "portal-look", per_minute: config.looks_per_minute },
             clock,
             entropy,
         }))

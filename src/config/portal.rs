@@ -26,6 +26,9 @@ pub struct PortalConfig {
     /// So many changes a minute may be made with one link, 30; a change is also a test event or a resend.
     #[serde(deserialize_with = "within::<_, 1, 10_000>")]
     pub changes_per_minute: u64,
+    /// So many requests a minute may be made with one link, 300: pages, and forms with them.
+    #[serde(deserialize_with = "within::<_, 1, 10_000>")]
+    pub looks_per_minute: u64,
     /// Consumers, too, may send to `fanout.allow_addresses`; false. Those are private networks, and a consumer sees what
     /// answers there: without this, the page does not start beside such a list.
     pub private_receivers: bool,
@@ -39,6 +42,7 @@ impl Default for PortalConfig {
             link_hours: 1,
             max_endpoints: 50,
             changes_per_minute: 30,
+            looks_per_minute: 300,
             private_receivers: false,
         }
     }

@@ -15,7 +15,7 @@ use super::Portal;
 use super::session::Consumer;
 use super::trouble::Trouble;
 use crate::problem::read_body;
-use crate::store::{RateDecision, RateLimit, Reservation};
+use crate::store::Reservation;
 
 const MAX_BYTES: usize = 64 * 1024;
 const MAX_FIELDS: usize = 50;
@@ -100,14 +100,11 @@ impl Changer {
         }
     }
 
-    /// By link, not by session: whoever has the link begins as many sessions as they like.
     async fn take(&self) -> Result<(), Trouble> {
-        let per_minute = self.consumer.portal.0.changes_per_minute;
-        let limit = RateLimit::TokenBucket { burst: per_minute, limit: per_minute, window_ms: 60_000 };
-        let key = format!("portal:{}", self.consumer.session().link());
-        match self.consumer.portal.0.queue.store().take(&key, limit, 1).await? {
-            RateDecision::Allowed { .. } => Ok(()),
-            RateDecision::Limited { retry_after } => Err(Trouble::TooMany(retry_after)),
+        let parts = &self.consumer.portal.0;
+        match parts.changes.exceeded(&**parts.queue.store(), self.consumer.session().link()).await? {
+            None => Ok(()),
+            Some(wait) => Err(Trouble::TooMany(wait)),
         }
     }
 }

@@ -100,10 +100,10 @@ impl Asked {
 
 /// Exchanges a link for a session; the address that stays in the browser holds nothing of it.
 async fn open(State(portal): State<Portal>, Id(text): Id) -> Result<Response, Trouble> {
-    let link = portal.0.links.enter(&text).await?.ok_or(Trouble::Outside)?;
+    let (link, cookie) = session::enter(&portal, &text).await?;
     tracing::info!(tenant = link.tenant, link = link.id, "a consumer came in");
     let mut response = go(PATH);
-    if let Some(cookie) = session::begin(&portal, &link) {
+    if let Some(cookie) = cookie {
         response.headers_mut().insert(SET_COOKIE, cookie);
     }
     Ok(response)

@@ -1,7 +1,8 @@
 //! Who is there: a link's text becomes a session's cookie, and a cookie becomes a [`Consumer`], or the request ends here.
 //!
 //! The cookie is signed and kept nowhere; the link's row is asked at each request, so that a link that was taken back ends
-//! its sessions at once. Whatever is wrong with a link or a cookie, the answer is the same.
+//! its sessions at once. Whatever is wrong with a link or a cookie, the answer is the same. A request counts before it costs
+//! the database anything.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 
 use super::links::Link;
-use super::token::SessionText;
+use super::token::{LinkText, SessionText};
 use super::trouble::Trouble;
 use super::{PATH, Portal};
 use crate::audit::Actor;
@@ -35,6 +36,26 @@ pub(super) struct Session {
 pub(super) struct Consumer {
     pub(super) portal: Portal,
     session: Session,
+}
+
+impl Portal {
+    /// Counts a request by this link.
+    async fn look(&self, link: &str) -> Result<(), Trouble> {
+        match self.0.looks.exceeded(&**self.0.queue.store(), link).await? {
+            None => Ok(()),
+            Some(wait) => Err(Trouble::TooFast(wait)),
+        }
+    }
+}
+
+/// Lets somebody in by a link's text: the link, and the cookie of a new session.
+pub(super) async fn enter(portal: &Portal, text: &str) -> Result<(Link, Option<HeaderValue>), Trouble> {
+    // What is not signed by us counts nowhere and reaches no table.
+    let said = LinkText::open(portal.0.links.sealer(), text).ok_or(Trouble::Outside)?;
+    portal.look(&said.id).await?;
+    let link = portal.0.links.enter(&said).await?.ok_or(Trouble::Outside)?;
+    let cookie = begin(portal, &link);
+    Ok((link, cookie))
 }
 
 impl Session {
@@ -79,7 +100,7 @@ impl Consumer {
 }
 
 /// The cookie of a new session.
-pub(super) fn begin(portal: &Portal, link: &Link) -> Option<HeaderValue> {
+fn begin(portal: &Portal, link: &Link) -> Option<HeaderValue> {
     let now = portal.0.clock.now();
     let text = SessionText {
         tenant: link.tenant.clone(),
@@ -126,6 +147,7 @@ impl FromRequestParts<Portal> for Consumer {
         if text.ends_at <= portal.0.clock.now() {
             return Err(Trouble::Outside);
         }
+        portal.look(&text.link).await?;
         let link = portal.0.links.standing(&text.tenant, &text.link).await?.ok_or(Trouble::Outside)?;
         // Without the listener (a router called by a test) all requests come from one unspecified address.
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();

@@ -42,6 +42,8 @@ pub(super) enum Trouble {
     SentBefore,
     #[error("too many changes; again in {0:?}")]
     TooMany(Duration),
+    #[error("too many requests; again in {0:?}")]
+    TooFast(Duration),
     #[error("{0}")]
     NotNow(&'static str),
     #[error("the tenant has {0} endpoints, which is the page's limit")]
@@ -130,6 +132,11 @@ impl Trouble {
                 "A moment, please",
                 "Too many changes were made in a short time. Wait a little.",
             ),
+            Self::TooFast(_) => told(
+                S::TOO_MANY_REQUESTS,
+                "A moment, please",
+                "Too many pages were asked for in a short time by this link. Wait a little and load the page again.",
+            ),
             Self::NotNow(text) => told(S::CONFLICT, "Not possible just now", text),
             Self::Full(most) => (
                 S::CONFLICT,
@@ -197,7 +204,7 @@ impl IntoResponse for Trouble {
         }
         let mut response = pages::page(status, &Note::new(title, text, !matches!(self, Self::Outside)));
         let wait = match self {
-            Self::TooMany(wait) => Some(wait),
+            Self::TooMany(wait) | Self::TooFast(wait) => Some(wait),
             _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(LATER),
         };
         if let Some(wait) = wait {

@@ -48,7 +48,7 @@ struct Stand {
     fanout: Arc<FanoutState>,
     links: Links,
     router: Router,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A reply, read to its end.
@@ -110,17 +110,8 @@ impl Stand {
         let fanout = FanoutState::new(db.clone(), to_loopback, sealer.clone(), clock.clone(), entropy.clone()).unwrap();
         let base = home.parse().unwrap();
         let links = Links::new(db.clone(), sealer, base, &config, clock.clone(), entropy.clone());
-        let mut stand = Self {
-            fanout: Arc::new(fanout),
-            router: Router::new(),
-            clock,
-            entropy,
-            store,
-            queue,
-            db,
-            links,
-            _dir: dir,
-        };
+        let mut stand =
+            Self { fanout: Arc::new(fanout), router: Router::new(), clock, entropy, store, queue, db, links, dir };
         stand.router = stand.router_over(stand.links.clone(), &config);
         stand
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use tidemill::config::portal::PortalConfig;
+use tower::ServiceExt as _;
 
 use super::{HOME, Stand, body, wanted};
 
@@ -123,7 +124,7 @@ async fn a_form_that_makes_something_is_carried_out_once() {
 }
 
 #[tokio::test]
-async fn changes_are_limited_for_each_link_and_looking_is_not() {
+async fn changes_are_limited_for_each_link_and_looking_has_a_rate_of_its_own() {
     let config = PortalConfig { changes_per_minute: 5, ..PortalConfig::default() };
     let stand = Stand::with(HOME, config).await;
     let [endpoint, ..] = stand.furnish("acme").await;
@@ -147,6 +148,54 @@ async fn changes_are_limited_for_each_link_and_looking_is_not() {
     for _ in 0..50 {
         assert_eq!(one.get(&page).await.status, StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn requests_of_every_sort_are_limited_for_each_link_over_all_processes() {
+    let config = PortalConfig { looks_per_minute: 10, ..PortalConfig::default() };
+    let stand = Stand::with(HOME, config.clone()).await;
+    let [endpoint, ..] = stand.furnish("acme").await;
+    let (_, path) = stand.link("acme", 24, false).await;
+    // Opening the link counts, too: two so far.
+    let (one, two) = (stand.enter(&path).await, stand.enter(&path).await);
+    let page = format!("/portal/endpoints/{endpoint}");
+    let other_process = stand.router_over(stand.links.clone(), &config);
+    for n in 0..8 {
+        let request = Request::get(&page).header("cookie", &one.cookie).body(Body::empty()).unwrap();
+        let router = if n % 2 == 0 { &stand.router } else { &other_process };
+        assert_eq!(router.clone().oneshot(request).await.unwrap().status(), StatusCode::OK, "{n}");
+    }
+    for visitor in [&one, &two] {
+        for path in ["/portal", &page, "/portal/endpoints/new", "/portal/deliveries/dlv_0"] {
+            let reply = visitor.get(path).await;
+            assert_eq!((reply.status, reply.header("retry-after")), (StatusCode::TOO_MANY_REQUESTS, "6"), "{path}");
+            assert!(reply.header("content-type").starts_with("text/html") && reply.text.contains("Wait a little"));
+        }
+    }
+    let opened = stand.send(Request::get(&path).body(Body::empty()).unwrap()).await;
+    assert_eq!((opened.status, opened.header("set-cookie")), (StatusCode::TOO_MANY_REQUESTS, ""));
+    assert_eq!(stand.count("select opened from portal_links").await, 2, "nothing was written for it");
+    // A form without this session's code is a request, and so a guess at the code costs one.
+    let guess = one.post(ADD, &[("code", "A")]).await;
+    assert_eq!(guess.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(stand.visitor("acme").await.get(&page).await.status, StatusCode::OK, "another link has its own rate");
+    let asset = tidemill::pages::style().name();
+    assert_eq!(one.get(&format!("/portal/assets/{asset}")).await.status, StatusCode::OK, "assets are nobody's");
+    stand.clock.advance(Duration::from_secs(6));
+    assert_eq!(two.get(&page).await.status, StatusCode::OK);
+    assert_eq!(one.get(&page).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_stranger_who_has_no_link_of_ours_leaves_nothing_in_the_store() {
+    let stand = Stand::new().await;
+    for path in ["/portal", "/portal/open/x.y", "/portal/endpoints/new"] {
+        let request = Request::get(path).header("cookie", "__Host-tidemill-portal=eA.eA").body(Body::empty()).unwrap();
+        assert_eq!(stand.send(request).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    let limits = rusqlite::Connection::open(stand.dir.path().join("queue.db")).unwrap();
+    let kept: i64 = limits.query_row("select count(*) from limits", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 0);
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ fn the_manuals_example_starts() {
     let manual = include_str!("../../../docs/portal.md");
     let example = manual.split("```toml").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(base(example), Ok(Some("https://hooks.example.com/".into())));
-    for key in ["link_hours", "max_endpoints", "changes_per_minute", "private_receivers"] {
+    for key in ["link_hours", "max_endpoints", "changes_per_minute", "looks_per_minute", "private_receivers"] {
         assert!(manual.contains(&format!("| `portal.{key}` |")), "{key} is not in the manual");
     }
 }
@@ -80,8 +80,14 @@ fn its_path_and_its_numbers_are_its_own() {
         let error = base(&source).unwrap_err();
         assert!(error.contains("ingress.sources.a.path"), "{error}");
     }
-    for line in ["link_hours = 0", "link_hours = 169", "max_endpoints = 0", "changes_per_minute = 0", "colour = 'red'"]
-    {
+    for line in [
+        "link_hours = 0",
+        "link_hours = 169",
+        "max_endpoints = 0",
+        "changes_per_minute = 0",
+        "looks_per_minute = 0",
+        "colour = 'red'",
+    ] {
         let error = base(&format!("{toml}{line}")).unwrap_err();
         assert!(error.contains(line.split(' ').next().unwrap()), "{line}: {error}");
     }
