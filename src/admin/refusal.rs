@@ -148,7 +148,7 @@ fn sort_of_endpoint(error: &EndpointError) -> Sort {
         | EndpointError::Secret(_)
         | EndpointError::Cursor(_) => Sort::Invalid,
         EndpointError::NoSuchEndpoint(_) => Sort::NotFound,
-        EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Sort::Conflict,
+        EndpointError::TooManyEndpoints { .. } | EndpointError::TooManySecrets(_) => Sort::Conflict,
         EndpointError::Data(_) => Sort::Unavailable,
         EndpointError::Corrupt { .. } | EndpointError::Sealed { .. } => Sort::Broken,
     }
@@ -262,7 +262,9 @@ impl From<EndpointError> for Problem {
             EndpointError::Secret(invalid) => blamed("secret", invalid),
             EndpointError::Cursor(invalid) => blamed("cursor", invalid),
             EndpointError::NoSuchEndpoint(_) => Self::not_found(error.to_string()),
-            EndpointError::TooManyEndpoints(_) | EndpointError::TooManySecrets(_) => Self::conflict(error.to_string()),
+            EndpointError::TooManyEndpoints { .. } | EndpointError::TooManySecrets(_) => {
+                Self::conflict(error.to_string())
+            }
             EndpointError::Data(error) => unanswered(error),
             EndpointError::Corrupt { .. } | EndpointError::Sealed { .. } => Self::unexpected(&error),
         }

@@ -29,6 +29,8 @@ const MAX_OVERLAP_MS: u64 = 7 * 24 * HOUR_MS;
 const MAX_FAILING_MS: u64 = 90 * 24 * HOUR_MS;
 /// A POST holds a place in its queue's pool; a handler may take no longer than this and a margin.
 const MAX_TIMEOUT_MS: u64 = 60 * SECOND_MS;
+/// Keeps one tenant's fan-out bounded.
+const MAX_ENDPOINTS: u64 = 10_000;
 
 /// `[fanout]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,8 @@ pub struct FanoutConfig {
     pub proxy_credentials_file: Option<PathBuf>,
     /// After a rotation the old secret signs too for so long. Default 24 h; at most 7 days.
     pub rotation_overlap_ms: u64,
+    /// A tenant has no more endpoints than this, whoever adds them. Default 10,000; 1 to 10,000.
+    pub max_endpoints: u64,
     /// Endpoints that are there from the start.
     pub endpoints: Vec<EndpointConfig>,
 }
@@ -114,6 +118,7 @@ impl Default for FanoutConfig {
             proxy: None,
             proxy_credentials_file: None,
             rotation_overlap_ms: 24 * HOUR_MS,
+            max_endpoints: MAX_ENDPOINTS,
             endpoints: Vec::new(),
         }
     }
@@ -156,6 +161,9 @@ impl FanoutConfig {
         }
         if self.rotation_overlap_ms > MAX_OVERLAP_MS {
             return invalid("rotation_overlap_ms", self.rotation_overlap_ms.to_string(), "at most 7 days, 604800000");
+        }
+        if !(1..=MAX_ENDPOINTS).contains(&self.max_endpoints) {
+            return invalid("max_endpoints", self.max_endpoints.to_string(), "1 to 10000");
         }
         self.proxy_place()?;
         Ok(())
@@ -236,6 +244,8 @@ mod tests {
             (FanoutConfig { max_concurrency: 0, ..FanoutConfig::default() }, "max_concurrency"),
             (FanoutConfig { breaker_failures: 0, ..FanoutConfig::default() }, "breaker_failures"),
             (FanoutConfig { breaker_cooldown_ms: 999, ..FanoutConfig::default() }, "breaker_cooldown_ms"),
+            (FanoutConfig { max_endpoints: 0, ..FanoutConfig::default() }, "max_endpoints"),
+            (FanoutConfig { max_endpoints: 10_001, ..FanoutConfig::default() }, "max_endpoints"),
             (FanoutConfig { disable_after_ms: u64::MAX, ..FanoutConfig::default() }, "disable_after_ms"),
         ];
         for (config, field) in cases {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::deliver::{Sending, SendingError, keep_sending};
 use super::endpoints::{
-    Endpoint, EndpointError, Row, SecretRow, Texts, check_description, check_dress, check_tenant, endpoint_where,
-    invalid, parse_filter, parse_patterns, replace_secret, seal_headers, secret_columns, to_json,
+    Endpoint, EndpointError, Row, SecretRow, Texts, check_count, check_description, check_dress, check_tenant,
+    endpoint_where, invalid, parse_filter, parse_patterns, replace_secret, seal_headers, secret_columns, to_json,
 };
 use super::{FanoutState, Filter, Pattern, Secret};
 use crate::clock::Timestamp;
@@ -109,6 +109,11 @@ fn read(state: &FanoutState, variable: &impl Fn(&str) -> Option<String>) -> Resu
         if all.iter().any(|d| d.tenant == one.tenant && d.url == one.url) {
             return Err(DeclareError::Twice { index });
         }
+        let (tenant, limit) = (&one.tenant, state.config.max_endpoints);
+        let before = all.iter().filter(|d| d.tenant == *tenant).count();
+        if u64::try_from(before).is_ok_and(|before| before >= limit) {
+            return Err(wrong(EndpointError::TooManyEndpoints { tenant: tenant.clone(), limit }));
+        }
         all.push(one);
     }
     Ok(all)
@@ -167,7 +172,7 @@ async fn keep(tx: &mut Tx, state: &FanoutState, one: &Declared, now: Timestamp) 
 
 /// Its row, made if there is none; processes that start together end up with one.
 async fn stand_there(tx: &mut Tx, state: &FanoutState, one: &Declared, now: Timestamp) -> Result<Row, EndpointError> {
-    Ok(on_tx!(tx, conn => {
+    let made = on_tx!(&mut *tx, conn => {
         // Zero rows: it stands there.
         sqlx::query(
             "insert into endpoints (id, tenant, url, description, event_types, state, declared, created_at, updated_at)
@@ -180,8 +185,14 @@ async fn stand_there(tx: &mut Tx, state: &FanoutState, one: &Declared, now: Time
         .bind(&one.description)
         .bind(to_json(&one.patterns))
         .bind(now.as_ms())
-        .execute(&mut *conn)
-        .await?;
+        .execute(conn)
+        .await?
+        .rows_affected()
+    });
+    if made > 0 {
+        check_count(tx, &one.tenant, state.config.max_endpoints).await?;
+    }
+    Ok(on_tx!(tx, conn => {
         sqlx::query_as(endpoint_where!("e.tenant = $1 and e.url = $2 and e.declared = 1"))
             .bind(&one.tenant)
             .bind(&one.url)

@@ -22,7 +22,6 @@ mod wardrobe;
 pub use change::{EndpointChange, disable, enable, pause, update};
 pub(super) use dress::{Dress, Stamp};
 pub use error::EndpointError;
-use error::MAX_PER_TENANT;
 pub(super) use error::{check_description, check_tenant, invalid, parse_patterns};
 pub(super) use headers::{HeadersRow, seal_headers};
 pub(super) use matching::{Wish, wanting, wish_of};
@@ -78,6 +77,14 @@ pub struct Created {
 /// # Errors
 /// When a field is not allowed, the URL is refused, or the tenant has too many.
 pub async fn create(state: &FanoutState, new: NewEndpoint) -> Result<Created, EndpointError> {
+    create_among(state, new, state.config.max_endpoints).await
+}
+
+/// The same where the tenant may have `most` at most, and never more than `fanout.max_endpoints`.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_among(state: &FanoutState, new: NewEndpoint, most: u64) -> Result<Created, EndpointError> {
     check_tenant(&new.tenant)?;
     check_description(&new.description)?;
     let patterns = parse_patterns(&new.event_types)?;
@@ -92,9 +99,6 @@ pub async fn create(state: &FanoutState, new: NewEndpoint) -> Result<Created, En
     let headers = seal_headers(state, &id, &new.headers)?;
 
     let mut tx = state.db.begin().await?;
-    if count_of_tenant(&mut tx, &new.tenant).await? >= MAX_PER_TENANT {
-        return Err(EndpointError::TooManyEndpoints(new.tenant));
-    }
     on_tx!(&mut tx, conn => {
         sqlx::query(
             "insert into endpoints (id, tenant, url, description, event_types, state, declared, created_at, updated_at,
@@ -116,6 +120,7 @@ pub async fn create(state: &FanoutState, new: NewEndpoint) -> Result<Created, En
         .execute(conn)
         .await?;
     });
+    check_count(&mut tx, &new.tenant, most.min(state.config.max_endpoints)).await?;
     if new.sending != Sending::default() {
         keep_sending(&mut tx, &id, &new.sending, now).await?;
     }
@@ -154,17 +159,6 @@ pub async fn get_of(db: &Database, tenant: &str, id: &str) -> Result<Endpoint, E
     found(row, id)
 }
 
-/// How many endpoints a tenant has.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn count_of(db: &Database, tenant: &str) -> Result<u64, EndpointError> {
-    let count: i64 = on_pool!(db.read(), pool => {
-        sqlx::query_scalar("select count(*) from endpoints where tenant = $1").bind(tenant).fetch_one(pool).await?
-    });
-    Ok(u64::try_from(count).unwrap_or(0))
-}
-
 /// A page of all endpoints, or of one tenant's.
 ///
 /// # Errors
@@ -199,10 +193,15 @@ pub async fn delete(db: &Database, id: &str) -> Result<(), EndpointError> {
     exists(rows, id)
 }
 
-async fn count_of_tenant(tx: &mut Tx, tenant: &str) -> Result<i64, sqlx::Error> {
-    on_tx!(tx, conn => {
-        sqlx::query_scalar("select count(*) from endpoints where tenant = $1").bind(tenant).fetch_one(conn).await
-    })
+/// Asked by whoever has just added one, inside the same write: no two can both be the last that fits.
+pub(super) async fn check_count(tx: &mut Tx, tenant: &str, limit: u64) -> Result<(), EndpointError> {
+    let count: i64 = on_tx!(tx, conn => {
+        sqlx::query_scalar("select count(*) from endpoints where tenant = $1").bind(tenant).fetch_one(conn).await?
+    });
+    if u64::try_from(count).unwrap_or(0) <= limit {
+        return Ok(());
+    }
+    Err(EndpointError::TooManyEndpoints { tenant: tenant.to_owned(), limit })
 }
 
 async fn read(tx: &mut Tx, id: &str) -> Result<Endpoint, EndpointError> {

@@ -49,14 +49,10 @@ impl Changer {
     /// Adds an endpoint. Its secret is in the answer, this once.
     pub(super) async fn add(&self, wanted: Wanted) -> Result<Created, Trouble> {
         let (fanout, tenant) = (&self.parts().fanout, self.tenant());
-        let most = self.parts().max_endpoints;
-        if endpoints::count_of(fanout.db(), tenant).await? >= most {
-            return Err(Trouble::Full(most));
-        }
         let Wanted { url, description, event_types, filter } = wanted;
         let new =
             NewEndpoint { tenant: tenant.to_owned(), url, description, event_types, filter, ..NewEndpoint::default() };
-        let act = async { Ok(endpoints::create(fanout, new).await?) };
+        let act = async { Ok(endpoints::create_among(fanout, new, self.parts().max_endpoints).await?) };
         let after = |created: &Created| described(&created.endpoint);
         self.audited("endpoint.create", format!("endpoint of {tenant}"), None, after, act).await
     }

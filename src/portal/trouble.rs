@@ -46,8 +46,6 @@ pub(super) enum Trouble {
     TooFast(Duration),
     #[error("{0}")]
     NotNow(&'static str),
-    #[error("the tenant has {0} endpoints, which is the page's limit")]
-    Full(u64),
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
     #[error(transparent)]
@@ -138,19 +136,16 @@ impl Trouble {
                 "Too many pages were asked for in a short time by this link. Wait a little and load the page again.",
             ),
             Self::NotNow(text) => told(S::CONFLICT, "Not possible just now", text),
-            Self::Full(most) => (
-                S::CONFLICT,
-                "No more endpoints",
-                format!("You have {most} endpoints, which is as many as there may be."),
-            ),
             Self::Endpoint(EndpointError::TooManySecrets(_)) => told(
                 S::CONFLICT,
                 "The secret was not rotated",
                 "Too many older secrets still sign. Wait until the oldest one runs out.",
             ),
-            Self::Endpoint(EndpointError::TooManyEndpoints(_)) => {
-                told(S::CONFLICT, "No more endpoints", "You have as many endpoints as there may be.")
-            }
+            Self::Endpoint(EndpointError::TooManyEndpoints { limit, .. }) => (
+                S::CONFLICT,
+                "No more endpoints",
+                format!("There may be {limit} of them, and you have as many. Delete one that you need no more."),
+            ),
             Self::Recovery(RecoveryError::NotEnabled(_, state)) => (
                 S::CONFLICT,
                 "Nothing was sent",

@@ -1,6 +1,7 @@
 //! Webhooks out: from `fan_out` to the receiver's socket.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on shall fail where it stands")]
 
+mod counting;
 mod delivering;
 mod dressing;
 mod fanning;

@@ -7,8 +7,6 @@ use crate::sealing::SealError;
 
 const MAX_PATTERNS: usize = 100;
 const MAX_DESCRIPTION: usize = 500;
-/// Keeps one tenant's fan-out bounded.
-pub(super) const MAX_PER_TENANT: i64 = 10_000;
 /// Keeps the signature header short.
 pub(super) const MAX_LIVE_SECRETS: i64 = 10;
 
@@ -44,8 +42,13 @@ pub enum EndpointError {
     #[error("there is no endpoint `{0}`")]
     NoSuchEndpoint(String),
     /// The tenant has as many as are allowed.
-    #[error("tenant `{0}` has {MAX_PER_TENANT} endpoints, which is the limit; delete some first")]
-    TooManyEndpoints(String),
+    #[error("tenant `{tenant}` has {limit} endpoints, as many as it may; delete some first")]
+    TooManyEndpoints {
+        /// Whose.
+        tenant: String,
+        /// How many there may be.
+        limit: u64,
+    },
     /// Too many rotations within the overlap.
     #[error("endpoint `{0}` has {MAX_LIVE_SECRETS} live secrets, which is the limit; wait until the oldest runs out")]
     TooManySecrets(String),

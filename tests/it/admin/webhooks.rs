@@ -41,6 +41,24 @@ async fn an_endpoints_secret_is_shown_where_it_is_made_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn endpoints_that_are_added_at_once_are_no_more_than_there_may_be() {
+    let house = House::new().await;
+    let add = (0..12).map(|n| {
+        let order = json!({ "url": format!("http://127.0.0.1:9/{n}"), "event_types": ["*"], "tenant": "acme" });
+        house.ask("POST", "/api/v1/endpoints", Some(order))
+    });
+    let replies = futures_util::future::join_all(add).await;
+    let (made, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == StatusCode::CREATED);
+    assert_eq!((made.len(), refused.len()), (5, 7));
+    for reply in refused {
+        assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
+        assert!(reply.text.contains("tenant `acme` has 5 endpoints, as many as it may"), "{}", reply.text);
+    }
+    let other = json!({ "url": "http://127.0.0.1:9/", "event_types": ["*"], "tenant": "other" });
+    assert_eq!(house.ask("POST", "/api/v1/endpoints", Some(other)).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn a_lost_secret_is_revealed_to_an_admin_and_the_audit_log_says_to_whom() {
     let house = House::new().await;
     let (id, secret) = endpoint(&house).await;

@@ -234,6 +234,21 @@ async fn a_tenant_adds_no_more_endpoints_than_the_page_allows() {
     stand.endpoint("acme", "http://127.0.0.1:9/a").await;
     let visitor = stand.visitor("acme").await;
     assert_eq!(visitor.submit(NEW, ADD, &wanted("http://127.0.0.1:9/b")).await.status, StatusCode::CREATED);
-    assert_eq!(visitor.submit(NEW, ADD, &wanted("http://127.0.0.1:9/c")).await.status, StatusCode::CONFLICT);
+    let refused = visitor.submit(NEW, ADD, &wanted("http://127.0.0.1:9/c")).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT);
+    assert!(refused.text.contains("There may be 2 of them"), "{}", refused.text);
     assert_eq!(stand.count("select count(*) from endpoints where tenant = 'acme'").await, 2);
+}
+
+#[tokio::test]
+async fn endpoints_that_are_added_at_once_are_no_more_than_the_page_allows() {
+    let stand = Stand::with(HOME, PortalConfig { max_endpoints: 3, ..PortalConfig::default() }).await;
+    let visitor = stand.visitor("acme").await;
+    let urls: Vec<String> = (0..8).map(|n| format!("http://127.0.0.1:9/{n}")).collect();
+    let fields: Vec<_> = urls.iter().map(|url| wanted(url)).collect();
+    let add = fields.iter().map(|fields| visitor.submit(NEW, ADD, fields));
+    let replies = futures_util::future::join_all(add).await;
+    assert_eq!(replies.iter().filter(|reply| reply.status == StatusCode::CREATED).count(), 3);
+    assert_eq!(replies.iter().filter(|reply| reply.status == StatusCode::CONFLICT).count(), 5);
+    assert_eq!(stand.count("select count(*) from endpoints").await, 3);
 }
