@@ -152,6 +152,16 @@ fn the_consumers_page_reaches_the_tables_in_two_files_only() {
     }
 }
 
+/// A page of any length costs the same few statements.
+#[test]
+fn the_consumers_page_asks_no_database_in_a_loop() {
+    for name in ["consumer.rs", "change.rs", "http/endpoints.rs", "http/headers.rs"] {
+        let text = std::fs::read_to_string(root().join("src/portal").join(name)).unwrap();
+        let begins = |line: &&str| ["for ", "while ", "loop "].iter().any(|word| line.trim_start().starts_with(word));
+        assert_eq!(code(&text).find(begins), None, "{name} has a loop");
+    }
+}
+
 #[test]
 fn every_metric_is_spelled_in_the_catalogue_only() {
     for (path, text) in files("src").into_iter().chain(files("jobs/src")) {

@@ -3,6 +3,9 @@
 //! For the consumers' page, where the tenant is a stranger. Nothing here is looked for in an index that other tenants share
 //! the rows of: neither a page's length nor its cursor tells of them.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
 use sqlx::FromRow;
 
 use super::super::{Page, PageRequest};
@@ -24,7 +27,7 @@ macro_rules! sent {
     };
 }
 
-/// The deliveries that [`pulse`] looks at.
+/// The deliveries of each endpoint that [`pulses`] looks at.
 const LAST: i64 = 100;
 
 /// A delivery, and what it brings.
@@ -144,34 +147,49 @@ pub async fn attempts(
     Ok(Page::of(rows.into_iter().map(DeliveryAttempt::from).collect(), page, look, |a| &a.id, |_| true))
 }
 
-/// How one of the tenant's endpoints does.
+/// How the tenant's endpoints do, those with ids from the first to the last: all of a page in one statement. One that is not in
+/// the answer was never sent anything.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn pulse(db: &Database, tenant: &str, endpoint: &str) -> Result<Pulse, HistoryError> {
-    let rows: Vec<(String, i64)> = on_pool!(db.read(), pool => {
+pub async fn pulses(
+    db: &Database,
+    tenant: &str,
+    endpoints: RangeInclusive<&str>,
+) -> Result<HashMap<String, Pulse>, HistoryError> {
+    let rows: Vec<(String, String, i64)> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            "select state, updated_at from deliveries where endpoint_id = $1 and tenant = $2 order by id desc limit $3",
+            // Each endpoint's last ones by its own index; a window function would walk all that it was ever sent.
+            "select d.endpoint_id, d.state, d.updated_at
+             from endpoints e join deliveries d on d.id in
+               (select l.id from deliveries l where l.endpoint_id = e.id and l.tenant = $1 order by l.id desc limit $2)
+             where e.tenant = $1 and e.id between $3 and $4",
         )
-        .bind(endpoint)
         .bind(tenant)
         .bind(LAST)
+        .bind(*endpoints.start())
+        .bind(*endpoints.end())
         .fetch_all(pool)
         .await?
     });
-    let mut pulse = Pulse::default();
-    for (state, at) in rows {
-        let at = Some(Timestamp::from_ms(at));
-        match state.as_str() {
-            "succeeded" => (pulse.succeeded, pulse.last_success) = (pulse.succeeded + 1, pulse.last_success.max(at)),
+    let mut pulses: HashMap<String, Pulse> = HashMap::new();
+    for (endpoint, state, at) in rows {
+        pulses.entry(endpoint).or_default().count(&state, Timestamp::from_ms(at));
+    }
+    Ok(pulses)
+}
+
+impl Pulse {
+    fn count(&mut self, state: &str, at: Timestamp) {
+        match state {
+            "succeeded" => (self.succeeded, self.last_success) = (self.succeeded + 1, self.last_success.max(Some(at))),
             "failed" | "exhausted" => {
-                (pulse.failed, pulse.last_failure) = (pulse.failed + 1, pulse.last_failure.max(at))
+                (self.failed, self.last_failure) = (self.failed + 1, self.last_failure.max(Some(at)))
             }
-            "pending" => pulse.pending += 1,
+            "pending" => self.pending += 1,
             _ => {}
         }
     }
-    Ok(pulse)
 }
 
 #[derive(FromRow)]

@@ -235,3 +235,46 @@ async fn a_tenant_without_anything_is_told_what_to_do() {
         assert_eq!(page.contains(&delivery.id), shown, "{word}");
     }
 }
+
+#[tokio::test]
+async fn the_list_tells_how_each_endpoint_does_by_its_own_last_hundred() {
+    let stand = Stand::new().await;
+    let busy = stand.endpoint("acme", "http://127.0.0.1:9/busy").await.endpoint.id;
+    for n in 0..104 {
+        stand.publish("acme", &format!("evt_{n}"), json!({})).await;
+    }
+    let fresh = stand.endpoint("acme", "http://127.0.0.1:9/fresh").await.endpoint.id;
+    stand.publish("acme", "evt_last", json!({})).await;
+    stand.endpoint("acme", "http://127.0.0.1:9/never").await;
+    let foreign = stand.endpoint("other", "http://127.0.0.1:9/foreign").await.endpoint.id;
+    stand.publish("other", "evt_foreign", json!({})).await;
+    // The first ten lie behind the last hundred but for five of them.
+    let states = [("succeeded", "evt_1%"), ("exhausted", "evt_5%"), ("failed", "evt_6"), ("succeeded", "evt_0")];
+    for (state, like) in states {
+        tidemill::on_pool!(stand.db.write(), pool => {
+            sqlx::query(
+                "update deliveries set state = $1, attempts = 1,
+                   settled_at = case when $1 = 'failed' then null else updated_at end,
+                   next_at = case when $1 = 'failed' then updated_at end
+                 where endpoint_id = $2 and message_id in (select id from messages where event_id like $3)",
+            )
+            .bind(state)
+            .bind(&busy)
+            .bind(like)
+            .execute(pool)
+            .await
+            .unwrap();
+        });
+    }
+    let list = stand.visitor("acme").await.get("/portal").await.text;
+    let row = |url: &str| {
+        let rest = list.split_once(&format!(">http://127.0.0.1:9/{url}</a>")).unwrap_or_else(|| panic!("{list}")).1;
+        rest.split("class=\"number\"><span>").nth(1).unwrap().split("</span></td>").next().unwrap().to_owned()
+    };
+    // 105 were sent: 5 to 103 and the last are looked at. 1%: 10 to 19 and 100 to 103; 5%: 5 and 50 to 59; 6.
+    assert_eq!(row("busy"), "14 delivered, <span class=\"badtext\">12 failed</span>, 74 waiting");
+    assert_eq!((row("fresh"), row("never")), ("0 delivered, 1 waiting".into(), "0 delivered".into()));
+    assert!(!list.contains(&foreign) && list.contains(&fresh));
+    let page = stand.visitor("acme").await.get(&format!("/portal/endpoints/{busy}")).await.text;
+    assert!(page.contains("14 delivered, 12 failed, 74 waiting"), "{page}");
+}
