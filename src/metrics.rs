@@ -2,7 +2,8 @@
 //!
 //! Names follow Prometheus: base units, `_total` for counters. Labels are bounded: queue, kind, outcome, source, reason.
 
-/// Jobs enqueued. Labels: `queue`, `outcome` (`inserted`, `duplicate`).
+/// Jobs that this process enqueued. Labels: `queue`, `outcome` (`inserted`; `duplicate`: its id or unique key was taken; `child`:
+/// with the completion of another job, where a taken unique key is not told apart).
 pub const ENQUEUED: &str = "tidemill_enqueued_total";
 /// Jobs claimed. Label: `queue`.
 pub const CLAIMED: &str = "tidemill_claimed_total";

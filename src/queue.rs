@@ -1,7 +1,7 @@
 //! The one road in: everything that becomes a job becomes one here.
 //!
-//! Checks what a caller may get wrong (queue, payload, limits), gives the job its id, and hands it to the store.
-//! Webhooks, schedules, fan-out, operators and handlers all come this way.
+//! Checks what a caller may get wrong (queue, payload, limits), gives the job its id, hands it to the store, and counts what
+//! became of it. Webhooks, schedules, fan-out, operators and handlers all come this way.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::job::{JobId, JobSpec, PayloadError, QueueName};
-use crate::store::{BATCH_MAX, Enqueued, NewJob, Store, StoreError};
+use crate::store::{BATCH_MAX, Enqueued, NewJob, Store, StoreError, Ticked};
+
+use counted::CountedQueues;
+
+mod counted;
 
 /// No job may be put further into the future.
 pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -51,6 +55,7 @@ pub enum EnqueueError {
 pub struct Queue {
     store: Arc<dyn Store>,
     names: Arc<BTreeSet<QueueName>>,
+    counted: Arc<CountedQueues>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -58,7 +63,8 @@ pub struct Queue {
 impl Queue {
     /// Enqueues into `store`, only to the queues in `names`.
     pub fn new(store: Arc<dyn Store>, names: BTreeSet<QueueName>, clock: Clock, entropy: Entropy) -> Self {
-        Self { store, names: Arc::new(names), clock, entropy }
+        let counted = Arc::new(CountedQueues::of(&names));
+        Self { store, names: Arc::new(names), counted, clock, entropy }
     }
 
     /// Keeps one job. Durable when it returns.
@@ -80,9 +86,34 @@ impl Queue {
     }
 
     async fn put(&self, job: NewJob) -> Result<Enqueued, EnqueueError> {
-        let id = job.id;
+        let (id, queue) = (job.id, job.spec.queue.clone());
         let done = self.store.enqueue(vec![job]).await?;
+        self.counted.kept([&queue], &done);
         Ok(done.first().copied().unwrap_or(Enqueued::Inserted(id)))
+    }
+
+    /// Keeps up to [`BATCH_MAX`] jobs that were [admitted](Queue::admit) before: all, or none on an error.
+    ///
+    /// # Errors
+    /// When the store did not take them.
+    pub async fn keep(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError> {
+        let queues: Vec<QueueName> = jobs.iter().map(|job| job.spec.queue.clone()).collect();
+        let done = self.store.enqueue(jobs).await?;
+        self.counted.kept(&queues, &done);
+        Ok(done)
+    }
+
+    /// Counts the jobs that the store has kept with the completion of another one.
+    pub fn followed(&self, children: &[NewJob]) {
+        self.counted.followed(children);
+    }
+
+    /// Counts what a schedule's tick has made in `queue`.
+    pub fn ticked(&self, queue: &QueueName, ticked: Ticked) {
+        match ticked {
+            Ticked::Enqueued(_) => self.counted.made(queue),
+            Ticked::SkippedOverlap(_) | Ticked::Held | Ticked::AlreadyDecided | Ticked::Paused => {}
+        }
     }
 
     /// Keeps up to [`BATCH_MAX`] jobs: all, or none on an error.
@@ -95,7 +126,7 @@ impl Queue {
             return Err(EnqueueError::Invalid { field, value, allowed: format!("at most {BATCH_MAX} in one call") });
         }
         let jobs = specs.into_iter().map(|spec| self.admit(spec)).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.store.enqueue(jobs).await?)
+        Ok(self.keep(jobs).await?)
     }
 
     /// Checks a job and gives it its id, for those who hand it to the store inside something larger (tick, settle).

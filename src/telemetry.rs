@@ -59,6 +59,7 @@ fn describe() {
     ::metrics::describe_gauge!(metrics::STORE_UP, "Whether the store answered this scrape");
     ::metrics::describe_counter!(metrics::LEASE_REFUSALS, "Stale writes that the store refused");
     ::metrics::describe_counter!(metrics::OUTCOMES, "Attempts ended, by queue, kind and outcome");
+    ::metrics::describe_counter!(metrics::ENQUEUED, "Jobs that this process enqueued, by queue and outcome");
     ::metrics::describe_counter!(metrics::CLAIMED, "Jobs claimed, by queue");
     ::metrics::describe_counter!(metrics::WEBHOOKS, "Webhooks received, by source and outcome");
     ::metrics::describe_counter!(metrics::DELIVERIES, "Delivery attempts, by outcome");

@@ -104,8 +104,7 @@ impl Worker {
         };
         let heartbeat = Some(heartbeat.start().await?);
         let pools = TaskTracker::new();
-        let (settler, settling) =
-            Settler::new(Arc::clone(queue.store()), Arc::clone(&running), pools.clone(), hard_stop.clone());
+        let (settler, settling) = Settler::new(queue.clone(), Arc::clone(&running), pools.clone(), hard_stop.clone());
         pools.spawn(settling);
         let desk = Desk {
             settler,

@@ -76,7 +76,7 @@ pub async fn fan_out(
         let jobs = jobs.collect::<anyhow::Result<Vec<_>>>()?;
         deliveries += jobs.len();
         if !jobs.is_empty() {
-            queue.store().enqueue(jobs).await?;
+            queue.keep(jobs).await?;
         }
         let Some(last) = batch.last else {
             state.db.together(CloseMessage { message: batch.message.clone(), now: state.clock.now() }).await?;

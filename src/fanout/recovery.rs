@@ -94,7 +94,7 @@ pub async fn recover(
             Some(new_job(state, queue, &job, id, &run.tenant, batch.retry_delays_ms.as_deref(), with_priority))
         });
         let jobs = jobs.collect::<anyhow::Result<Vec<_>>>()?;
-        let enqueued = if jobs.is_empty() { Vec::new() } else { queue.store().enqueue(jobs).await? };
+        let enqueued = if jobs.is_empty() { Vec::new() } else { queue.keep(jobs).await? };
         if !settle(state, queue, &run, &batch, &enqueued).await? {
             // The cursor stays: the next call repeats this batch.
             return Ok(run);

@@ -124,7 +124,10 @@ impl Scheduler {
             }
         };
         self.inner.seen().failing.remove(name);
-        match self.store().tick(tick).await? {
+        let queue = tick.job.spec.queue.clone();
+        let ticked = self.store().tick(tick).await?;
+        self.inner.queue.ticked(&queue, ticked);
+        match ticked {
             Ticked::Enqueued(_) => {
                 report.enqueued += 1;
                 count(name, "enqueued", 1);

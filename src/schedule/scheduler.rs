@@ -116,7 +116,10 @@ impl Scheduler {
         let spec = (schedule.job)(due).map_err(|e| not_enqueued(e.into()))?;
         let job = self.inner.queue.admit(spec.by(by)).map_err(not_enqueued)?;
         let tick = Tick { schedule: Arc::clone(&schedule.name), due, job, overlap: Overlap::Allow, manual: true };
-        Ok(self.store().tick(tick).await?)
+        let queue = tick.job.spec.queue.clone();
+        let ticked = self.store().tick(tick).await?;
+        self.inner.queue.ticked(&queue, ticked);
+        Ok(ticked)
     }
 
     /// Says what plan a schedule would follow with `text` put in place of what the code declares: an object with one or more of

@@ -20,7 +20,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::attempt::Running;
 use super::report::{Reporter, Run};
-use crate::store::{BATCH_MAX, Settled, Settlement, Store};
+use crate::queue::Queue;
+use crate::store::{BATCH_MAX, Settled, Settlement, Verdict};
 
 /// Calls under way at once.
 const CALLS_MAX: usize = 2;
@@ -49,7 +50,7 @@ pub(super) struct Settler(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    store: Arc<dyn Store>,
+    queue: Queue,
     running: Arc<Running>,
     reporter: Arc<Reporter>,
     /// Reports are made here, off the way of the next settlements.
@@ -64,14 +65,14 @@ struct Shared {
 impl Settler {
     /// The settler, and the loop that serves it until `hard_stop`.
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        queue: Queue,
         running: Arc<Running>,
         tasks: TaskTracker,
         hard_stop: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (reporter, waiting, wake) = (Arc::default(), Mutex::default(), Notify::new());
         let enough = AtomicUsize::new(SECOND_CALL);
-        let shared = Arc::new(Shared { store, running, reporter, tasks, waiting, enough, wake, hard_stop });
+        let shared = Arc::new(Shared { queue, running, reporter, tasks, waiting, enough, wake, hard_stop });
         (Self(Arc::clone(&shared)), async move { shared.serve().await })
     }
 
@@ -164,7 +165,7 @@ impl Shared {
     async fn settle(&self, batch: &Arc<[Settlement]>) -> Option<Vec<Settled>> {
         let mut backoff = BACKOFF_FIRST;
         loop {
-            let error = match self.store.settle(Arc::clone(batch)).await {
+            let error = match self.queue.store().settle(Arc::clone(batch)).await {
                 Ok(settled) => return Some(settled),
                 Err(error) => error,
             };
@@ -179,9 +180,14 @@ impl Shared {
     /// Ends the attempts here too, and has it told what became of them.
     fn end(&self, batch: &Arc<[Settlement]>, settled: Option<Vec<Settled>>, rest: Vec<(Run, TaskTrackerToken)>) {
         self.running.end(batch.iter().map(|settlement| settlement.lease.token()));
-        let (reporter, batch) = (Arc::clone(&self.reporter), Arc::clone(batch));
+        let (reporter, queue, batch) = (Arc::clone(&self.reporter), self.queue.clone(), Arc::clone(batch));
         self.tasks.spawn(async move {
             let (runs, pending): (Vec<_>, Vec<_>) = rest.into_iter().unzip();
+            for (settlement, settled) in batch.iter().zip(settled.iter().flatten()) {
+                if let (Verdict::Complete { children, .. }, Settled::Accepted(_)) = (&settlement.verdict, settled) {
+                    queue.followed(children);
+                }
+            }
             reporter.report(&batch, settled.as_deref(), &runs);
             drop(pending);
         });

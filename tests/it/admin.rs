@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod bad_input;
+mod counted;
 mod event_types;
 mod inbox;
 mod jobs;

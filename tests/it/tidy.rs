@@ -23,7 +23,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
     ("upkeep", &["metrics", "store"]),
     ("listener", &["config", "metrics", "problem"]),
     ("problem", &["job", "queue", "store"]),
-    ("queue", &["clock", "job", "store"]),
+    ("queue", &["clock", "job", "metrics", "store"]),
     ("telemetry", &["config", "metrics"]),
     // Only the plain settings that a queue's section is turned into.
     ("config", &["clock", "job", "store"]),
@@ -159,6 +159,16 @@ fn the_consumers_page_asks_no_database_in_a_loop() {
         let text = std::fs::read_to_string(root().join("src/portal").join(name)).unwrap();
         let begins = |line: &&str| ["for ", "while ", "loop "].iter().any(|word| line.trim_start().starts_with(word));
         assert_eq!(code(&text).find(begins), None, "{name} has a loop");
+    }
+}
+
+/// What came in another way would not be counted.
+#[test]
+fn every_job_comes_in_through_the_queue() {
+    for (path, text) in files("src").into_iter().chain(files("jobs/src")) {
+        let in_store = path.starts_with(root().join("src/store"));
+        let past = code(&text).any(|line| line.contains("store().enqueue(") || line.contains("store.enqueue("));
+        assert!(!past || in_store || path.ends_with("src/queue.rs"), "{} enqueues past the queue", shown(&path));
     }
 }
 

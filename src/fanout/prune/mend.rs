@@ -113,7 +113,7 @@ async fn mend_one(
             // Its epochs begin anew too.
             ledger::begin_anew(&state.db, &one.id).await?;
             let new = new_job(state, queue, &job, id, &one.tenant, one.retry_delays_ms.as_deref(), |spec| spec)?;
-            let enqueued = queue.store().enqueue(vec![new]).await?;
+            let enqueued = queue.keep(vec![new]).await?;
             done.enqueued += u64::from(enqueued.first().is_some_and(|e| e.is_new()));
             return Ok(());
         }

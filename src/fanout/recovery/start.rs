@@ -140,7 +140,7 @@ pub async fn test(
     if let Some(id) = job_of(&delivery) {
         let first = |spec| JobSpec { priority: Priority::FIRST, ..spec };
         let new = new_job(state, queue, &job, id, &to.tenant, wish.retry_delays_ms.as_deref(), first);
-        queue.store().enqueue(vec![new.map_err(RecoveryError::Test)?]).await.map_err(EnqueueError::from)?;
+        queue.keep(vec![new.map_err(RecoveryError::Test)?]).await.map_err(EnqueueError::from)?;
     }
     Ok(message)
 }

@@ -188,3 +188,23 @@ async fn progress_and_log_lines_are_kept_with_the_job() {
     worker.drain(Duration::from_secs(5)).await.unwrap();
     rig.end().await;
 }
+
+#[tokio::test]
+async fn what_a_handler_enqueues_and_what_follows_it_is_counted() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let counted = recorder.handle();
+    // The test runs on one thread, so the recorder of this thread is the process's.
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let (_, rig) = rig().await;
+    let worker = rig.worker().await;
+    let parent = rig.enqueue(spec(&Act::Follow)).await;
+    rig.reaches(parent, JobState::Completed).await;
+    let line = |line: &str| counted.render().lines().any(|l| l == format!("tidemill_enqueued_total{line}"));
+    rig.until(async || line(r#"{queue="fast",outcome="child"} 1"#)).await;
+    assert!(line(r#"{queue="fast",outcome="inserted"} 1"#), "{}", counted.render());
+    let nowhere = rig.enqueue(spec(&Act::FollowNowhere)).await;
+    rig.until(async || rig.job(nowhere).await.attempt > 0 && rig.job(nowhere).await.state != JobState::Running).await;
+    assert!(line(r#"{queue="fast",outcome="child"} 1"#), "a child that was refused was not enqueued");
+    worker.drain(Duration::from_secs(5)).await.unwrap();
+    rig.end().await;
+}
