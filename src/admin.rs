@@ -25,7 +25,8 @@ mod vitals;
 
 pub use crate::audit::{Actor, AuditEntry};
 pub use desk::{
-    Desk, DeskParts, EndpointPatch, InboundOnDesk, JobOnDesk, MessageInFull, MessageOnDesk, Ordered, Purged, Toggled,
+    Desk, DeskParts, EndpointPatch, EventDraft, InboundOnDesk, JobOnDesk, MessageInFull, MessageOnDesk, Ordered,
+    Published, Purged, Toggled,
 };
 pub use health::{Condition, Finding, Health, Report};
 pub use http::routes::{RouteEntry, inventory};

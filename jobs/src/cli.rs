@@ -5,6 +5,7 @@
 
 mod each;
 mod exit;
+mod json;
 mod pages;
 mod screen;
 mod since;
@@ -15,6 +16,7 @@ use tidemill::admin::{Admin, May};
 
 pub use each::each;
 pub use exit::{EXIT_CODES, Exit, Failure, conclude};
+pub use json::read_json;
 pub use pages::Pages;
 pub use screen::{Align, Screen, Table};
 pub use since::{InvalidSince, Since};

@@ -8,8 +8,8 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill::config::{Config, variable};
 use tidemill_jobs::cli::{Failure, conclude};
 use tidemill_jobs::commands::{
-    Check, Deliveries, Endpoints, Enqueue, EventTypes, Jobs, Keys, Messages, Migrate, Portal, Queues, Recoveries,
-    Sandbox, Schedules, Secrets, Serve, Webhooks,
+    Check, Deliveries, Endpoints, Enqueue, EventTypes, Events, Jobs, Keys, Messages, Migrate, Portal, Queues,
+    Recoveries, Sandbox, Schedules, Secrets, Serve, Webhooks,
 };
 use tidemill_jobs::wiring::{Wiring, open_database};
 use tidemill_jobs::{inspection, serve};
@@ -54,6 +54,7 @@ enum AtDesk {
     Webhooks(Webhooks),
     Endpoints(Endpoints),
     EventTypes(EventTypes),
+    Events(Events),
     Messages(Messages),
     Deliveries(Deliveries),
     Recoveries(Recoveries),
@@ -106,6 +107,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 AtDesk::Schedules(schedules) => schedules.run(&desk, now, &mut out).await,
                 AtDesk::Webhooks(webhooks) => webhooks.run(&desk, now, &mut out).await,
                 AtDesk::Endpoints(endpoints) => endpoints.run(&desk, now, &mut out).await,
+                AtDesk::Events(events) => events.run(&desk, now, &mut std::io::stdin(), &mut out).await,
                 AtDesk::EventTypes(types) => types.run(&desk, now, &mut out).await,
                 AtDesk::Messages(messages) => messages.run(&desk, now, &mut out).await,
                 AtDesk::Deliveries(deliveries) => deliveries.run(&desk, now, &mut out).await,

@@ -5,6 +5,7 @@
 
 mod deliveries;
 mod event_types;
+mod events;
 mod inbox;
 mod jobs;
 mod keys;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use deliveries::{MessageInFull, MessageOnDesk};
+pub use events::{EventDraft, Published};
 pub use inbox::InboundOnDesk;
 pub use jobs::{JobOnDesk, Ordered};
 pub(super) use once::Begun;
@@ -59,6 +61,7 @@ pub struct Desk {
     senders: Option<Arc<Senders>>,
     links: Option<Links>,
     clock: Clock,
+    entropy: Entropy,
     idempotency_ttl: Duration,
 }
 
@@ -79,7 +82,7 @@ pub struct DeskParts {
     pub db: Database,
     /// For times in both.
     pub clock: Clock,
-    /// For secrets.
+    /// For secrets, and ids.
     pub entropy: Entropy,
 }
 
@@ -88,7 +91,7 @@ impl Desk {
     pub fn new(parts: DeskParts) -> Self {
         let DeskParts { queue, kinds, scheduler, fanout, inbox, db, clock, entropy } = parts;
         let audit = AuditLog::new(db.clone(), clock.clone());
-        let keys = ApiKeys::new(db, clock.clone(), entropy);
+        let keys = ApiKeys::new(db, clock.clone(), entropy.clone());
         Self {
             queue,
             kinds,
@@ -100,6 +103,7 @@ impl Desk {
             senders: None,
             links: None,
             clock,
+            entropy,
             idempotency_ttl: IDEMPOTENCY_TTL,
         }
     }

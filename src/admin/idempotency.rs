@@ -48,6 +48,18 @@ impl IdempotencyKey {
         }
     }
 
+    /// A key that was given as it is meant, without a header's quotes.
+    pub(super) fn plain(text: &str) -> Result<Self, InvalidKey> {
+        if !text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            return Err(InvalidKey("not printable ASCII"));
+        }
+        match text.len() {
+            0 => Err(InvalidKey("empty")),
+            1..=MAX_CHARS => Ok(Self(text.to_owned())),
+            _ => Err(InvalidKey("too long")),
+        }
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }

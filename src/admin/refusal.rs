@@ -18,6 +18,8 @@ use crate::store::StoreError;
 
 /// Asked to wait when the database did not answer.
 const DATA_RETRY: Duration = Duration::from_secs(5);
+/// Asked of a client whose first request is still being worked on.
+const KEY_RETRY: Duration = Duration::from_secs(1);
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +83,12 @@ pub enum Refusal {
         /// The sender's id.
         event_id: String,
     },
+    /// A request with this key has not been answered yet.
+    #[error("the first request with this idempotency key is being worked on; repeat this one in a moment")]
+    KeyBusy,
+    /// The key came before with another request.
+    #[error("this idempotency key was used for another request; use a new key for a new request")]
+    KeyReused,
     /// No worker has this id now.
     #[error("there is no live worker {0}")]
     NoSuchWorker(crate::job::Incarnation),
@@ -106,12 +114,12 @@ impl Refusal {
     pub fn sort(&self) -> Sort {
         match self {
             Self::Store(error) | Self::Enqueue(EnqueueError::Store(error)) => sort_of_store(error),
-            Self::Enqueue(_) | Self::Order(_) | Self::Invalid { .. } => Sort::Invalid,
+            Self::Enqueue(_) | Self::Order(_) | Self::Invalid { .. } | Self::KeyReused => Sort::Invalid,
             Self::Key(KeyError::Name(_) | KeyError::Expiry(_)) => Sort::Invalid,
             Self::Key(KeyError::NoSuchKey(_)) | Self::NoSuchWorker(_) | Self::NoSuchWebhook { .. } => Sort::NotFound,
             Self::Key(KeyError::AlreadyRevoked(_) | KeyError::Refused) => Sort::Conflict,
             Self::Key(KeyError::Data(_)) | Self::Data(_) => Sort::Unavailable,
-            Self::NotFired { .. } => Sort::Conflict,
+            Self::NotFired { .. } | Self::KeyBusy => Sort::Conflict,
             Self::Schedule(error) => sort_of_schedule(error),
             Self::Endpoint(error) => sort_of_endpoint(error),
             Self::Recovery(error) => sort_of_recovery(error),
@@ -205,6 +213,8 @@ impl From<Refusal> for Problem {
             Refusal::History(error) => error.into(),
             Refusal::Data(error) => unanswered(&error),
             Refusal::Invalid { field, value, allowed } => Self::invalid(field, value, allowed),
+            Refusal::KeyBusy => key_busy(),
+            Refusal::KeyReused => key_reused(),
             Refusal::NoSuchWorker(_) | Refusal::NoSuchWebhook { .. } => Self::not_found(refusal.to_string()),
         }
     }
@@ -344,4 +354,17 @@ fn blamed(field: &'static str, error: &impl std::fmt::Display) -> Problem {
 fn unanswered(error: &sqlx::Error) -> Problem {
     tracing::warn!(%error, "a request was refused because of the database");
     Problem::unavailable("the database did not answer; try the same request again later", DATA_RETRY)
+}
+
+fn key_busy() -> Problem {
+    let title = "The first request with this key is being worked on";
+    Problem::new(StatusCode::CONFLICT, "idempotency-key-in-use", title)
+        .detail("a request with this `Idempotency-Key` has not been answered yet; repeat this one to get its reply")
+        .retry_after(KEY_RETRY)
+}
+
+fn key_reused() -> Problem {
+    let title = "The key was used for another request";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title)
+        .detail("this `Idempotency-Key` came before with another method, path or body; use a new key for a new request")
 }

@@ -4,14 +4,10 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::value::RawValue;
 use tidemill::admin::{Desk, Order};
 use tidemill::clock::Timestamp;
 
-use crate::cli::{Common, EXIT_CODES, Exit, Failure, Screen, Span};
-
-/// Far above any kind's own limit, which names itself.
-const MAX_READ: u64 = 4 * 1024 * 1024;
+use crate::cli::{Common, EXIT_CODES, Exit, Failure, Screen, Span, read_json};
 
 /// Enqueue a job
 #[derive(Debug, Args)]
@@ -69,7 +65,7 @@ impl Enqueue {
     ) -> Result<ExitCode, Failure> {
         let may = self.common.may();
         let mut screen = Screen::new(out, self.common.json, now);
-        let payload = self.payload.as_deref().map(|text| read_payload(text, input)).transpose()?;
+        let payload = self.payload.as_deref().map(|text| read_json("--payload", text, input)).transpose()?;
         let mut order = Order::of(&self.kind);
         order.payload = payload;
         order.queue = self.queue;
@@ -89,26 +85,4 @@ impl Enqueue {
         }
         Ok(Exit::Done.into())
     }
-}
-
-/// JSON as it stands, from `@file`, or from `-`.
-fn read_payload(text: &str, input: &mut dyn Read) -> Result<Box<RawValue>, Failure> {
-    let unreadable = |place: &str, e: std::io::Error| Failure::Usage(format!("--payload: {place} can't be read: {e}"));
-    let json = if text == "-" {
-        read_bounded(input).map_err(|e| unreadable("standard input", e))?
-    } else if let Some(path) = text.strip_prefix('@') {
-        std::fs::File::open(path).and_then(|mut file| read_bounded(&mut file)).map_err(|e| unreadable(path, e))?
-    } else {
-        text.to_owned()
-    };
-    RawValue::from_string(json.trim().to_owned()).map_err(|e| Failure::Usage(format!("--payload is no JSON: {e}")))
-}
-
-fn read_bounded(source: &mut dyn Read) -> std::io::Result<String> {
-    let mut text = String::new();
-    let read = source.take(MAX_READ + 1).read_to_string(&mut text)?;
-    if u64::try_from(read).is_ok_and(|n| n <= MAX_READ) {
-        return Ok(text);
-    }
-    Err(std::io::Error::other(format!("it is longer than {MAX_READ} bytes")))
 }

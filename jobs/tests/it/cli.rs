@@ -1,5 +1,6 @@
 //! The operators' commands, from their arguments to what they print and how they end.
 
+mod events;
 mod outgoing;
 mod portal;
 mod webhooks;
@@ -30,8 +31,8 @@ use tidemill::store::{Location, QueueSettings, Retention, Store};
 use tidemill::worker::{Context, Handler, Registry};
 use tidemill_jobs::cli::{EXIT_CODES, Exit, Failure};
 use tidemill_jobs::commands::{
-    Check, Connection, Deliveries, Endpoints, Enqueue, EventTypes, Jobs, Keys, Messages, Migrate, Portal, Queues,
-    Recoveries, Schedules, Setting, Webhooks,
+    Check, Connection, Deliveries, Endpoints, Enqueue, EventTypes, Events, Jobs, Keys, Messages, Migrate, Portal,
+    Queues, Recoveries, Schedules, Setting, Webhooks,
 };
 use tidemill_jobs::inbox::RecordedWebhooks;
 
@@ -50,6 +51,7 @@ enum Tidemill {
     Webhooks(Webhooks),
     Endpoints(Endpoints),
     EventTypes(EventTypes),
+    Events(Events),
     Messages(Messages),
     Deliveries(Deliveries),
     Recoveries(Recoveries),
@@ -167,6 +169,7 @@ impl House {
             Tidemill::Keys(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Webhooks(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Endpoints(command) => command.run(&self.desk, now, &mut out).await,
+            Tidemill::Events(command) => command.run(&self.desk, now, &mut input.as_bytes(), &mut out).await,
             Tidemill::EventTypes(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Messages(command) => command.run(&self.desk, now, &mut out).await,
             Tidemill::Deliveries(command) => command.run(&self.desk, now, &mut out).await,

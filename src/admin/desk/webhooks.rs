@@ -67,11 +67,15 @@ impl Desk {
         event: Event,
         id: Option<JobId>,
     ) -> Result<Ordered, Refusal> {
-        event.check().map_err(|e| invalid(e.field, e.value, e.allowed))?;
-        event_types::check_published(self.fanout.db(), &event).await?;
+        self.check_event(&event).await?;
         let subject = format!("event:{}/{}", event.tenant, event.id);
         let spec = event.into_spec().map_err(EnqueueError::from)?.by(&by.actor().enqueuer());
         self.enqueue(by.actor(), "event.publish", subject, spec, id).await
+    }
+
+    pub(super) async fn check_event(&self, event: &Event) -> Result<(), Refusal> {
+        event.check().map_err(|e| invalid(e.field, e.value, e.allowed))?;
+        Ok(event_types::check_published(self.fanout.db(), event).await?)
     }
 
     /// A page of endpoints, newest first; what their URLs hold behind the host is for operators.

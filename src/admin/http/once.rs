@@ -4,8 +4,6 @@
 //! are kept whatever their status, except 503, which asks for the very repetition; those before the key was reserved
 //! (401, 403, a body that can't be read) are not kept either. A kept reply says so in `Idempotency-Replayed`.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
@@ -14,15 +12,13 @@ use axum::response::{IntoResponse, Response};
 
 use crate::admin::desk::Begun;
 use crate::admin::idempotency::{Fingerprint, IdempotencyKey};
-use crate::admin::{Desk, May, Ordered, Rank};
+use crate::admin::{Desk, May, Ordered, Rank, Refusal};
 use crate::job::JobId;
 use crate::problem::{MAX_JSON_BYTES, PROBLEM_JSON, Problem, read_body};
 use crate::store::RememberedReply;
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const JSON: &str = "application/json";
-/// Asked of a client whose first request is still being worked on.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs `act` for a request, once per key. `act` is given the request, with its whole body, and the id that its job shall
 /// have.
@@ -42,8 +38,8 @@ where
     let id = match desk.begin(may.actor(), &key, &fingerprint).await? {
         Begun::Run(id) => id,
         Begun::Done(reply) => return Ok(([(REPLAYED, "true")], shown(&reply)).into_response()),
-        Begun::Busy => return Err(busy()),
-        Begun::Mismatch => return Err(mismatch()),
+        Begun::Busy => return Err(Refusal::KeyBusy.into()),
+        Begun::Mismatch => return Err(Refusal::KeyReused.into()),
     };
     match act(Request::from_parts(parts, Body::from(body)), Some(id)).await {
         Ok((status, ordered)) => {
@@ -87,17 +83,4 @@ fn shown(reply: &RememberedReply) -> Response {
         _ => drop(headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"))),
     }
     response
-}
-
-fn busy() -> Problem {
-    let title = "The first request with this key is being worked on";
-    Problem::new(StatusCode::CONFLICT, "idempotency-key-in-use", title)
-        .detail("a request with this `Idempotency-Key` has not been answered yet; repeat this one to get its reply")
-        .retry_after(LOOK_AGAIN)
-}
-
-fn mismatch() -> Problem {
-    let title = "The key was used for another request";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", title)
-        .detail("this `Idempotency-Key` came before with another method, path or body; use a new key for a new request")
 }
