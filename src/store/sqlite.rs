@@ -12,6 +12,7 @@ mod limits;
 mod list;
 mod open;
 mod operate;
+mod room;
 mod row;
 mod settle;
 mod shared;

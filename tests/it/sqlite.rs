@@ -4,6 +4,7 @@
 mod backlog;
 mod opening;
 mod processes;
+mod small_disk;
 mod trouble;
 mod upkeep;
 

@@ -8,15 +8,13 @@ use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failure::During;
+use super::room::{LOG_MOST, PAGES_MOST};
 use crate::store::StoreError;
 
 /// Before this version a race in WAL resets could lose committed writes.
 const OLDEST_SQLITE: i32 = 3_051_003;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 128;
-/// The journal is brought into the file after so many pages (8 MiB): a page that changes with every claim is then written
-/// there once for many commits, and a journal that has its length is written again from its front, which costs less than growth.
-const CHECKPOINT_PAGES: i64 = 2_048;
 
 /// The schema's steps, in order; a file's `user_version` says how many it has.
 const SCHEMA: [&str; 9] = [
@@ -92,8 +90,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).during("keep query plans")?;
     // What a savepoint may have to take back, else written to a file once it is more than a few pages.
     conn.pragma_update(None, "temp_store", "memory").during("keep temporary data in memory")?;
-    conn.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).during("set the checkpoint's size")?;
-    conn.pragma_update(None, "journal_size_limit", 64 << 20).during("bound the journal")?;
+    conn.pragma_update(None, "wal_autocheckpoint", PAGES_MOST).during("set the checkpoint's size")?;
+    conn.pragma_update(None, "journal_size_limit", LOG_MOST).during("bound the journal")?;
     // Every commit walks the cache's table: a larger one costs more than what it spares.
     conn.pragma_update(None, "cache_size", -8_192).during("bound the page cache")?;
     Ok(conn)

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::group::{Inbox, Writing};
 use super::claim::ClaimRequest;
+use super::room::Room;
 use super::txn::{QueueNames, Rules, Txn};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{Claimed, StoreError, Verdict};
@@ -110,6 +111,7 @@ impl Writer {
                     healthy_since: Timestamp::from_ms(i64::MIN),
                     failing: false,
                     full: false,
+                    room: Room::new(),
                     fatal: None,
                     inbox: Inbox::new(receiver),
                 };

@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 
 use super::super::claim;
 use super::super::failure::During;
+use super::super::open::BUSY_TIMEOUT;
+use super::super::room::Room;
 use super::super::txn::{Effects, QueueNames, Rules, Txn};
 use super::{Message, Operation, Parked, give_back};
 use crate::clock::{Clock, Timestamp};
@@ -54,6 +56,7 @@ pub(super) struct Writing<'a> {
     pub(super) failing: bool,
     /// The last transaction found no room.
     pub(super) full: bool,
+    pub(super) room: Room,
     pub(super) fatal: Option<StoreError>,
     pub(super) inbox: Inbox,
 }
@@ -179,7 +182,9 @@ impl Writing<'_> {
             return;
         }
         if std::mem::take(&mut self.full) {
-            self.make_room();
+            self.room.make(self.conn, BUSY_TIMEOUT);
+        } else {
+            self.room.look(self.conn);
         }
         let outcome = self.transact(&mut operations, claim_follows);
         self.full = matches!(outcome, Err(StoreError::Full { .. }));
@@ -207,15 +212,6 @@ impl Writing<'_> {
             }
         }
         self.expire_parked();
-    }
-
-    /// On a full disk the write-ahead log can't grow to the size at which SQLite would move it into the file and begin it
-    /// anew. So that is tried here, before the next write: space that came back must not be eaten by the log again.
-    fn make_room(&self) {
-        let moved = self
-            .conn
-            .query_row("pragma wal_checkpoint(passive)", [], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
-        tracing::debug!(?moved, "the disk was full; tried to begin the write-ahead log anew");
     }
 
     /// One transaction: the operations, then the claims that can be served now.
