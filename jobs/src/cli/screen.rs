@@ -76,10 +76,12 @@ impl<'a> Screen<'a> {
 
     /// `3m ago`, `in 20s`, `now`.
     pub fn relative(&self, at: Timestamp) -> String {
-        if at > self.now {
-            format!("in {}", short(at.since(self.now)))
-        } else if self.now.since(at) < Duration::from_secs(1) {
+        const MOMENT: Duration = Duration::from_secs(1);
+        // What has happened since the command began is no matter of the future.
+        if at.since(self.now) < MOMENT && self.now.since(at) < MOMENT {
             "now".to_owned()
+        } else if at > self.now {
+            format!("in {}", short(at.since(self.now)))
         } else {
             format!("{} ago", short(self.now.since(at)))
         }
@@ -194,6 +196,7 @@ mod tests {
             [ago(3_600 * 5 + 120), ago(86_400 * 3 + 3_600), ago(86_400 * 40)],
             ["5h 2m ago", "3d 1h ago", "40d ago"]
         );
-        assert_eq!(screen.relative(now.after(Duration::from_millis(250))), "in 250ms");
+        assert_eq!(screen.relative(now.after(Duration::from_millis(250))), "now", "it came while the command looked");
+        assert_eq!(screen.relative(now.after(Duration::from_millis(1_500))), "in 1s");
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn introduce(
   operators       http://{operators}/api/v1/queues      (docs/api.md)
   operator key    {key}
                   good for 24 hours or until the next start; try:
-                  curl -H 'X-API-Key: {key}' http://{operators}/api/v1/jobs?state=dead
+                  curl -H 'X-API-Key: {key}' 'http://{operators}/api/v1/jobs?state=dead'
   consumers' page {link}
                   its endpoints, attempts and payloads; for a browser, good for 24 hours or until the next start
   fakes           market {}   bank {}   payments {}   receiver {}
