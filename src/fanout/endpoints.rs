@@ -31,7 +31,7 @@ pub use record::{Endpoint, EndpointState};
 pub use secrets::{Rotation, SecretOnFile, current_secret, rotate_secret, secrets};
 pub(super) use secrets::{SecretRow, SignerRow, replace_secret, seal, secret_columns, signer_columns};
 use secrets::{add_secret, own_or_new};
-pub use settings::Texts;
+pub use settings::{Texts, begun as begun_name};
 pub(super) use settings::{check_dress, parse_filter};
 use settings::{check_headers, check_metadata, check_prefix, check_together};
 pub(super) use wardrobe::{Target, Wardrobe};

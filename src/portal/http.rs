@@ -99,8 +99,8 @@ impl Asked {
 }
 
 /// Exchanges a link for a session; the address that stays in the browser holds nothing of it.
-async fn open(State(portal): State<Portal>, Id(text): Id) -> Result<Response, Trouble> {
-    let (link, cookie) = session::enter(&portal, &text).await?;
+async fn open(State(portal): State<Portal>, Id(text): Id, headers: HeaderMap) -> Result<Response, Trouble> {
+    let (link, cookie) = session::enter(&portal, &text, &headers).await?;
     tracing::info!(tenant = link.tenant, link = link.id, "a consumer came in");
     let mut response = go(PATH);
     if let Some(cookie) = cookie {

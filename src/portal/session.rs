@@ -48,11 +48,23 @@ impl Portal {
     }
 }
 
-/// Lets somebody in by a link's text: the link, and the cookie of a new session.
-pub(super) async fn enter(portal: &Portal, text: &str) -> Result<(Link, Option<HeaderValue>), Trouble> {
+/// Lets somebody in by a link's text: the link, and the cookie of a new session. Not while a session of another tenant is good
+/// in the same browser: a link that a stranger slips in must not have its consumer work in the stranger's name unawares.
+pub(super) async fn enter(
+    portal: &Portal,
+    text: &str,
+    headers: &HeaderMap,
+) -> Result<(Link, Option<HeaderValue>), Trouble> {
     // What is not signed by us counts nowhere and reaches no table.
     let said = LinkText::open(portal.0.links.sealer(), text).ok_or(Trouble::Outside)?;
     portal.look(&said.id).await?;
+    if let Some(present) = signed(portal, headers).filter(|present| present.tenant != said.tenant)
+        && portal.0.links.standing(&present.tenant, &present.link).await?.is_some()
+    {
+        return Err(Trouble::NotNow(
+            "You are in for somebody else in this browser. Go to the overview, leave there, and open this link again.",
+        ));
+    }
     let link = portal.0.links.enter(&said).await?.ok_or(Trouble::Outside)?;
     let cookie = begin(portal, &link);
     Ok((link, cookie))
@@ -132,6 +144,12 @@ fn name(portal: &Portal) -> String {
     if is_secure(portal) { format!("__Host-{NAME}") } else { NAME.to_owned() }
 }
 
+/// What the browser's cookie says, where we have signed it and it has not ended.
+fn signed(portal: &Portal, headers: &HeaderMap) -> Option<SessionText> {
+    let text = SessionText::open(portal.0.links.sealer(), presented(headers, &name(portal))?)?;
+    (text.ends_at > portal.0.clock.now()).then_some(text)
+}
+
 fn presented<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let pairs = headers.get_all(COOKIE).into_iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
     pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(n, _)| *n == name).map(|(_, value)| value)
@@ -141,12 +159,7 @@ impl FromRequestParts<Portal> for Consumer {
     type Rejection = Trouble;
 
     async fn from_request_parts(parts: &mut Parts, portal: &Portal) -> Result<Self, Trouble> {
-        let name = name(portal);
-        let presented = presented(&parts.headers, &name).ok_or(Trouble::Outside)?;
-        let text = SessionText::open(portal.0.links.sealer(), presented).ok_or(Trouble::Outside)?;
-        if text.ends_at <= portal.0.clock.now() {
-            return Err(Trouble::Outside);
-        }
+        let text = signed(portal, &parts.headers).ok_or(Trouble::Outside)?;
         portal.look(&text.link).await?;
         let link = portal.0.links.standing(&text.tenant, &text.link).await?.ok_or(Trouble::Outside)?;
         // Without the listener (a router called by a test) all requests come from one unspecified address.

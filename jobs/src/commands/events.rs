@@ -45,7 +45,7 @@ struct Publish {
     /// Your id for it [default: a new one, evt_…]
     #[arg(long)]
     id: Option<String>,
-    /// What receivers get as `data`: JSON, @FILE, or - for standard input
+    /// What receivers get as `data`: JSON, @FILE, or - for standard input (these two stay out of the process list)
     #[arg(long, short, value_name = "JSON")]
     data: String,
     /// The same command again with this key publishes nothing and answers as before

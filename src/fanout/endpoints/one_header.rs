@@ -5,8 +5,8 @@
 
 use super::super::FanoutState;
 use super::{
-    Endpoint, EndpointError, Row, check_headers, check_together, endpoint_where, exists, invalid, missing, read,
-    seal_headers,
+    Endpoint, EndpointError, Row, begun_name, check_headers, check_together, endpoint_where, exists, invalid, missing,
+    read, seal_headers,
 };
 use crate::on_tx;
 
@@ -57,7 +57,7 @@ pub async fn change_header(state: &FanoutState, id: &str, change: HeaderChange<'
             headers.insert(name.to_owned(), value.to_owned());
         }
         HeaderChange::Remove { name } if headers.len() == before => {
-            return Err(invalid("headers", name, "the name of a header that the endpoint has"));
+            return Err(invalid("headers", &begun_name(name), "the name of a header that the endpoint has"));
         }
         HeaderChange::Remove { .. } => {}
     }

@@ -49,7 +49,7 @@ pub(super) fn check_headers(headers: &Texts) -> Result<(), EndpointError> {
     for (name, value) in headers {
         let lower = name.to_ascii_lowercase();
         if !is_token(name) {
-            return Err(invalid("headers", name, "names of 1 to 64 of A-Z a-z 0-9 - _"));
+            return Err(invalid("headers", &begun(name), "names of 1 to 64 of A-Z a-z 0-9 - _"));
         }
         if RESERVED.contains(&lower.as_str()) || lower.starts_with("webhook-") {
             let allowed = "no names that belong to the connection, to the body, or to the signature (webhook-…)";
@@ -119,5 +119,16 @@ pub(in super::super) fn parse_filter(text: &str) -> Result<Option<Filter>, Endpo
 }
 
 fn is_token(name: &str) -> bool {
-    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(in_token)
+}
+
+fn in_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_')
+}
+
+/// As much of it as is a header's name. Who writes `Authorization: Bearer …` into it has written a credential, and what an error
+/// says is shown, logged, and kept in the audit log.
+pub fn begun(name: &str) -> String {
+    let begun: String = name.chars().take_while(|c| in_token(*c)).take(MAX_NAME).collect();
+    if begun.len() == name.len() { begun } else { format!("{begun}…") }
 }

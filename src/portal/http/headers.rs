@@ -9,7 +9,7 @@ use super::super::session::Consumer;
 use super::super::trouble::{Fault, Trouble};
 use super::super::view::{Frame, HeadersPage, Inside};
 use super::{Asked, Id, go};
-use crate::fanout::endpoints::{Endpoint, HeaderChange};
+use crate::fanout::endpoints::{Endpoint, HeaderChange, begun_name};
 use crate::pages::page;
 
 pub(super) async fn show(consumer: Consumer, Id(id): Id, asked: Asked) -> Result<Response, Trouble> {
@@ -25,8 +25,11 @@ pub(super) async fn set(Id(id): Id, Form { changer, fields }: Form) -> Result<Re
     let (name, value) = (fields.text("name"), fields.text("value"));
     match changer.header(&endpoint, HeaderChange::Set { name, value }).await.map_err(Trouble::fault) {
         Ok(changed) => Ok(go(&format!("{PATH}/endpoints/{}/headers?done=header-set", changed.id))),
-        // The name stays filled in; a value is not repeated.
-        Err(Ok(fault)) => Ok(list(changer.consumer(), endpoint, name.to_owned(), Some(fault), None)),
+        // The name stays filled in; a value is not repeated, wherever it stood.
+        Err(Ok(fault)) => {
+            let name = begun_name(name).trim_end_matches('…').to_owned();
+            Ok(list(changer.consumer(), endpoint, name, Some(fault), None))
+        }
         Err(Err(trouble)) => Err(trouble),
     }
 }

@@ -187,3 +187,23 @@ async fn a_link_lasts_an_hour_to_seven_days_and_belongs_to_a_tenant() {
     make("other", None).await.unwrap();
     assert_eq!(stand.count("select count(*) from portal_links").await, 1);
 }
+
+#[tokio::test]
+async fn a_link_of_another_tenant_does_not_take_the_place_of_a_session_unasked() {
+    let stand = Stand::new().await;
+    let visitor = stand.visitor("acme").await;
+    let (_, slipped_in) = stand.link("other", 24, false).await;
+    let (_, own) = stand.link("acme", 24, false).await;
+    let open = async |path: &str, cookie: &str| {
+        stand.send(Request::get(path).header("cookie", cookie).body(Body::empty()).unwrap()).await
+    };
+    let reply = open(&slipped_in, &visitor.cookie).await;
+    assert_eq!((reply.status, reply.header("set-cookie")), (StatusCode::CONFLICT, ""));
+    assert!(reply.text.contains("leave there"), "{}", reply.text);
+    assert!(visitor.get("/portal").await.text.contains("for <strong>acme</strong>"), "the session goes on");
+    assert_eq!(stand.count("select count(*) from portal_links where opened > 0").await, 1);
+    assert_eq!(open(&own, &visitor.cookie).await.status, StatusCode::SEE_OTHER, "one's own link is no stranger's");
+    assert_eq!(open(&slipped_in, "__Host-tidemill-portal=eA.eA").await.status, StatusCode::SEE_OTHER);
+    stand.links.revoke_all("acme").await.unwrap();
+    assert_eq!(open(&slipped_in, &visitor.cookie).await.status, StatusCode::SEE_OTHER, "that session is over");
+}

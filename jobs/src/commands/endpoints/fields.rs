@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use tidemill::fanout::endpoints::Texts;
+use tidemill::fanout::endpoints::{Texts, begun_name};
 use tidemill::fanout::{Ordering, Rate, Sending, SendingChange};
 
 use crate::cli::{Failure, Span};
@@ -22,16 +22,16 @@ pub(super) struct Fields {
     pub(super) filter: Option<String>,
     /// A static header; may be given more than once, and all together stand in the place of those there were
     #[arg(long = "header", value_name = "NAME=VALUE")]
-    headers: Vec<Pair>,
+    headers: Vec<String>,
     /// The same with its value in a file, for credentials: it stays out of the shell's history
     #[arg(long = "header-file", value_name = "NAME=FILE")]
-    header_files: Vec<Pair>,
+    header_files: Vec<String>,
     /// Send the signature's headers under this prefix too, like X-GPUScout; '' for no longer
     #[arg(long, value_name = "PREFIX")]
     pub(super) header_prefix: Option<String>,
     /// A note of your own; may be given more than once, and all together stand in the place of those there were
     #[arg(long = "note", value_name = "NAME=TEXT")]
-    notes: Vec<Pair>,
+    notes: Vec<String>,
     /// At most so many POSTs in a time, evenly spread: 100/60s; `default` for no limit
     #[arg(long, value_name = "N/TIME")]
     rate: Option<Or<RateText>>,
@@ -46,17 +46,10 @@ pub(super) struct Fields {
     retry_waits: Option<Or<Waits>>,
 }
 
-/// `name=value`.
-#[derive(Clone, Debug)]
-struct Pair(String, String);
-
-impl FromStr for Pair {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, value) = text.split_once('=').ok_or("it has no `=` between name and value")?;
-        Ok(Self(name.to_owned(), value.to_owned()))
-    }
+/// Name and value. An error does not repeat them: one may be a credential.
+fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
+    let wrong = || Failure::Usage(format!("{option}: one of them has no `=` between name and value"));
+    text.split_once('=').ok_or_else(wrong)
 }
 
 /// A value, or `default`.
@@ -120,10 +113,12 @@ impl Fields {
     /// Static headers, if any were named.
     pub(super) fn headers(&self) -> Result<Option<Texts>, Failure> {
         let mut all = Texts::new();
-        for Pair(name, value) in &self.headers {
-            add(&mut all, "--header", name, value.clone())?;
+        for text in &self.headers {
+            let (name, value) = pair("--header", text)?;
+            add(&mut all, "--header", name, value.to_owned())?;
         }
-        for Pair(name, file) in &self.header_files {
+        for text in &self.header_files {
+            let (name, file) = pair("--header-file", text)?;
             add(&mut all, "--header-file", name, read_line(file)?)?;
         }
         Ok(Some(all).filter(|all| !all.is_empty()))
@@ -132,8 +127,9 @@ impl Fields {
     /// Notes, if any were named.
     pub(super) fn notes(&self) -> Result<Option<Texts>, Failure> {
         let mut all = Texts::new();
-        for Pair(name, text) in &self.notes {
-            add(&mut all, "--note", name, text.clone())?;
+        for text in &self.notes {
+            let (name, note) = pair("--note", text)?;
+            add(&mut all, "--note", name, note.to_owned())?;
         }
         Ok(Some(all).filter(|all| !all.is_empty()))
     }
@@ -171,7 +167,7 @@ pub(super) fn in_words(sending: &Sending) -> String {
 fn add(all: &mut Texts, option: &str, name: &str, value: String) -> Result<(), Failure> {
     match all.insert(name.to_owned(), value) {
         None => Ok(()),
-        Some(_) => Err(Failure::Usage(format!("{option}: {name} is given twice"))),
+        Some(_) => Err(Failure::Usage(format!("{option}: {} is given twice", begun_name(name)))),
     }
 }
 

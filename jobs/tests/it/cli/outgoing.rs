@@ -240,7 +240,7 @@ async fn wrong_arguments_are_named_and_what_is_not_there_ends_with_three() {
         (edit("--ordering fifo"), vec!["fifo", "none, strict"]),
         (edit("--retry-waits 5s,soon"), vec!["soon", "30s"]),
         (edit("--header Host=x"), vec!["headers", "Host"]),
-        (edit("--header novalue"), vec!["novalue", "="]),
+        (edit("--header novalue"), vec!["--header", "no `=`"]),
         (edit("--header A=1 --header A=2"), vec!["--header", "A is given twice"]),
         (edit("--header-file A=/nowhere"), vec!["/nowhere"]),
         (edit("--header A=1 --no-headers"), vec!["--no-headers"]),
@@ -281,4 +281,27 @@ async fn wrong_arguments_are_named_and_what_is_not_there_ends_with_three() {
     for line in [format!("recoveries start all {id} --since 1h"), format!("endpoints test {id}")] {
         assert_eq!(house.run(&line).await.exit, Exit::Refused, "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_header_that_is_written_wrong_is_repeated_neither_by_the_error_nor_by_the_audit_log() {
+    let house = House::new().await;
+    let (id, _) = add(&house, "").await;
+    let secret = "tok_4242";
+    for (option, value) in [
+        ("--header", format!("Authorization: Bearer {secret}")),
+        ("--header", format!("Authorization: Bearer {secret}=")),
+        ("--header", format!("Authorization:{secret}=x")),
+        ("--header-file", secret.to_owned()),
+        ("--note", secret.to_owned()),
+    ] {
+        let ended = house.run_with(&["endpoints", "edit", &id, option, &value], "").await;
+        assert_eq!(ended.exit, Exit::Usage, "{option} {value}");
+        assert!(!ended.complaint.contains(secret), "{option} {value}: {}", ended.complaint);
+        assert!(ended.complaint.contains("--") || ended.complaint.contains("`Authorization…`"), "{}", ended.complaint);
+    }
+    let rows: Vec<String> = tidemill::on_pool!(house.db.read(), pool => {
+        sqlx::query_scalar("select coalesce(before, '') || coalesce(after, '') from audit_log").fetch_all(pool).await.unwrap()
+    });
+    assert!(rows.len() >= 3 && rows.iter().all(|row| !row.contains(secret)), "{rows:?}");
 }
