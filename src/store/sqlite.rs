@@ -77,7 +77,8 @@ impl SqliteStore {
                 crash_limit: options.crash_limit.max(1),
                 deadline_grace_ms: i64::try_from(options.deadline_grace.as_millis()).unwrap_or(i64::MAX / 4),
             };
-            let writer = Writer::start(open::writer(&options)?, opened_clock, rules, opened_due)?;
+            let writing = (open::writer(&options)?, open::beside_the_writer(&options.path)?);
+            let writer = Writer::start(writing, opened_clock, rules, opened_due)?;
             let connections = (0..READERS).map(|_| open::reader(&options.path)).collect::<Result<Vec<_>, _>>()?;
             Ok((writer, connections))
         });
@@ -158,7 +159,12 @@ impl Store for SqliteStore {
 
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError> {
         bounded("the batch", jobs.len())?;
-        self.write(move |txn| jobs.iter().map(|job| enqueue::enqueue(txn, job)).collect()).await
+        let jobs = Arc::new(jobs);
+        // Who made the jobs frees them: the one writer has enough to do.
+        let written = Arc::clone(&jobs);
+        let done = self.write(move |txn| written.iter().map(|job| enqueue::enqueue(txn, job)).collect()).await;
+        drop(jobs);
+        done
     }
 
     async fn claim(
