@@ -77,8 +77,7 @@ impl SqliteStore {
                 crash_limit: options.crash_limit.max(1),
                 deadline_grace_ms: i64::try_from(options.deadline_grace.as_millis()).unwrap_or(i64::MAX / 4),
             };
-            let writing = (open::writer(&options)?, open::beside_the_writer(&options.path)?);
-            let writer = Writer::start(writing, opened_clock, rules, opened_due)?;
+            let writer = Writer::start(open::writer(&options)?, opened_clock, rules, opened_due)?;
             let connections = (0..READERS).map(|_| open::reader(&options.path)).collect::<Result<Vec<_>, _>>()?;
             Ok((writer, connections))
         });

@@ -85,7 +85,7 @@ impl Ingress {
         let receiver = Receiver::start(&self, &place).await?;
         let mut lines = Vec::new();
 
-        let first = self.common.jobs(60_000);
+        let first = self.common.jobs(150_000);
         let begun = receiver.begin()?;
         let run = self.load(&receiver, 0, first, None).await?;
         let found = rate(first, run.took);

@@ -14,8 +14,9 @@ use crate::store::StoreError;
 const OLDEST_SQLITE: i32 = 3_051_003;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 128;
-/// A journal that is so long (32 MiB) all the same is brought into the file by SQLite itself, inside of a commit; see `journal`.
-const CHECKPOINT_PAGES: i64 = 8_192;
+/// The journal is brought into the file after so many pages (8 MiB): a page that changes with every claim is then written
+/// there once for many commits, and a journal that has its length is written again from its front, which costs less than growth.
+const CHECKPOINT_PAGES: i64 = 2_048;
 
 /// The schema's steps, in order; a file's `user_version` says how many it has.
 const SCHEMA: [&str; 9] = [
@@ -67,13 +68,6 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, StoreError> 
         return Err(StoreError::ReadOnly { detail: format!("{} can't be written", options.path.display()) });
     }
     read_back(&conn)?;
-    Ok(conn)
-}
-
-/// A connection that brings the journal into the file, and writes nothing else. It syncs as the writer does.
-pub(super) fn beside_the_writer(path: &Path) -> Result<Connection, StoreError> {
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    conn.pragma_update(None, "synchronous", "full").during("set synchronous=full")?;
     Ok(conn)
 }
 

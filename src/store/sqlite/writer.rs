@@ -6,7 +6,6 @@
 //! starts a new job without another round trip.
 
 mod group;
-mod journal;
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +16,6 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::group::{Inbox, Writing};
-use self::journal::Journal;
 use super::claim::ClaimRequest;
 use super::txn::{QueueNames, Rules, Txn};
 use crate::clock::{Clock, Timestamp};
@@ -94,15 +92,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, and the one that keeps the journal short over the connection `beside`. `due` rings when something was
-    /// scheduled.
-    pub(super) fn start(
-        (conn, beside): (Connection, Connection),
-        clock: Clock,
-        rules: Rules,
-        due: Arc<Notify>,
-    ) -> Result<Self, StoreError> {
-        let journal = Journal::start(beside)?;
+    /// Starts the thread. `due` rings when something was scheduled.
+    pub(super) fn start(conn: Connection, clock: Clock, rules: Rules, due: Arc<Notify>) -> Result<Self, StoreError> {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name("tidemill-writer".into());
         let loopback = sender.clone();
@@ -121,7 +112,6 @@ impl Writer {
                     full: false,
                     fatal: None,
                     inbox: Inbox::new(receiver),
-                    journal,
                 };
                 writing.run();
             })
@@ -239,8 +229,7 @@ mod tests {
 
     fn writer() -> (Writer, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("queue.db");
-        let conn = (open::writer(&SqliteOptions::at(&path)).unwrap(), open::beside_the_writer(&path).unwrap());
+        let conn = open::writer(&SqliteOptions::at(dir.path().join("queue.db"))).unwrap();
         let rules = Rules { crash_limit: 3, deadline_grace_ms: 0 };
         (Writer::start(conn, Clock::system(), rules, Arc::default()).unwrap(), dir)
     }

@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use super::super::claim;
 use super::super::failure::During;
 use super::super::txn::{Effects, QueueNames, Rules, Txn};
-use super::journal::Journal;
 use super::{Message, Operation, Parked, give_back};
 use crate::clock::{Clock, Timestamp};
 use crate::store::{Claimed, StoreError};
@@ -57,7 +56,6 @@ pub(super) struct Writing<'a> {
     pub(super) full: bool,
     pub(super) fatal: Option<StoreError>,
     pub(super) inbox: Inbox,
-    pub(super) journal: Journal,
 }
 
 /// What callers have sent, in its order.
@@ -199,7 +197,6 @@ impl Writing<'_> {
                     self.due.notify_waiters();
                     self.due.notify_one();
                 }
-                self.journal.tend(self.conn);
             }
             Err(e) => {
                 // A queue that was declared in the failed transaction is not there.
