@@ -42,7 +42,7 @@ if [ -z "$report_only" ]; then
         run drain --store "$store" --jobs "$(n 1000000)" --systems tidemill
         run steady --store "$store" --seconds "$(n 30)"
         run recover --store "$store" --rounds 5
-        run ingress --store "$store" --jobs "$(n 60000)"
+        run ingress --store "$store" --jobs "$(n 150000)"
         run fanout --store "$store" --jobs "$(n 20000)" --many "$(n 10000)"
         run schedule-storm --store "$store" --jobs "$(n 100000)"
         run curve --store "$store" --jobs "$(n 1000000)"

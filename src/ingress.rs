@@ -7,7 +7,10 @@
 
 mod describe;
 mod encoding;
+mod intake;
 mod key;
+mod meter;
+mod pick;
 mod plaid;
 mod receive;
 mod received;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::header::{CONTENT_TYPE, USER_AGENT};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
@@ -72,9 +72,13 @@ impl At {
 }
 
 impl Look {
-    /// Whether the body must be read as JSON.
-    pub(super) fn needs_json(&self) -> bool {
-        !self.id_fields.is_empty() || self.ids.iter().chain(&self.types).any(|at| matches!(at, At::Body(_)))
+    /// What is looked for in a body that is JSON.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = &str> {
+        let fields = self.id_fields.iter().flat_map(|pointers| pointers.iter().copied());
+        fields.chain(self.ids.iter().chain(&self.types).filter_map(|at| match at {
+            At::Body(pointer) => Some(pointer.as_str()),
+            At::Header(_) | At::Form(_) => None,
+        }))
     }
 
     /// The sender's id, or what stands for it.
@@ -98,19 +102,24 @@ impl Look {
     /// The few headers that are kept.
     pub(super) fn headers(&self, headers: &HeaderMap) -> BTreeMap<String, String> {
         let own = self.ids.iter().chain(&self.types).filter_map(|at| match at {
-            At::Header(name) => Some(name.clone()),
+            At::Header(name) => Some(name),
             At::Body(_) | At::Form(_) => None,
         });
         let always = [CONTENT_TYPE, USER_AGENT, HeaderName::from_static("traceparent")];
-        own.chain(self.keep.iter().cloned())
-            .chain(always)
-            .filter_map(|name| {
-                let text =
-                    String::from_utf8_lossy(headers.get(&name)?.as_bytes()).chars().take(MAX_HEADER_CHARS).collect();
-                Some((name.as_str().to_owned(), text))
-            })
-            .collect()
+        let mut kept = BTreeMap::new();
+        for name in own.chain(&self.keep).chain(&always) {
+            if let Some(value) = headers.get(name) {
+                kept.insert(name.as_str().to_owned(), clipped(value));
+            }
+        }
+        kept
     }
+}
+
+fn clipped(value: &HeaderValue) -> String {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    // No character is shorter than a byte.
+    if text.len() <= MAX_HEADER_CHARS { text.into_owned() } else { text.chars().take(MAX_HEADER_CHARS).collect() }
 }
 
 fn scalar(value: &Value) -> Option<String> {

@@ -182,9 +182,20 @@ fn finish(mut mac: impl Mac, parts: &[Cow<'_, [u8]>]) -> Vec<u8> {
 
 fn write(bytes: &[u8], encoding: Encoding) -> String {
     match encoding {
-        Encoding::Hex => hex::encode(bytes),
+        Encoding::Hex => lower_hex(bytes),
         Encoding::Base64 => STANDARD.encode(bytes),
     }
+}
+
+/// As `hex::encode`, which goes by single characters.
+pub(super) fn lower_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 /// The bytes that `text` stands for, if it is the one way to write them.

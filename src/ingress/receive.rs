@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use metrics::{counter, histogram};
+use bytes::Bytes;
+use metrics::counter;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, timeout_at};
 
 use super::encoding::Coding;
+use super::intake::{Intake, NotKept, TIMEOUT};
+use super::key::lower_hex;
+use super::meter::ACCEPTED;
 use super::received::WebhookReceived;
 use super::repeats::Repeats;
 use super::reply::Reply;
@@ -26,13 +31,11 @@ use super::verify::{Admitted, Incoming, Verified};
 use crate::clock::Clock;
 use crate::config::ingress::IngressConfig;
 use crate::job::JobSpec;
-use crate::metrics::{WEBHOOK_SECONDS, WEBHOOKS};
+use crate::metrics::WEBHOOKS;
 use crate::problem::{Path, Problem, read_body, with_fallbacks};
 use crate::queue::{EnqueueError, Queue};
 use crate::store::{Enqueued, StoreError};
 
-/// The store gets so long; the sender has its refusal within two seconds.
-const ENQUEUE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Asked of a sender whose event the store did not take in time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -41,6 +44,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct Ingress {
     sources: Arc<Sources>,
     queue: Queue,
+    intake: Arc<Intake>,
     clock: Clock,
     throttle: Arc<Throttle>,
     repeats: Arc<Repeats>,
@@ -63,7 +67,8 @@ impl Ingress {
     pub fn new(config: &IngressConfig, sources: Sources, queue: Queue, clock: Clock) -> Self {
         let throttle = Arc::new(Throttle::new(config, &sources, Instant::now().into_std()));
         let senders = Arc::new(Senders::new(&sources, config.silence));
-        Self { sources: Arc::new(sources), queue, clock, throttle, repeats: Arc::default(), senders }
+        let intake = Intake::new(Arc::clone(queue.store()));
+        Self { sources: Arc::new(sources), queue, intake, clock, throttle, repeats: Arc::default(), senders }
     }
 
     /// How each source does.
@@ -130,16 +135,15 @@ impl Ingress {
         let mut own = None;
         let outcome = self.receive(source, parts, body, &mut own).await;
         let spoke = !matches!(outcome, Outcome::Refused(..));
-        let mut taken = |status: &str| own.take().map_or_else(|| taken(status), Reply::into_response);
+        let mut taken = |own_words| own.take().map_or_else(|| taken(own_words), Reply::into_response);
         let (word, response) = match outcome {
-            Outcome::Accepted => ("accepted", taken("accepted")),
-            Outcome::Duplicate => ("duplicate", taken("duplicate")),
-            Outcome::Differs => ("duplicate_differs", taken("duplicate")),
+            Outcome::Accepted => (ACCEPTED, taken(br#"{"status":"accepted"}"#)),
+            Outcome::Duplicate => ("duplicate", taken(br#"{"status":"duplicate"}"#)),
+            Outcome::Differs => ("duplicate_differs", taken(br#"{"status":"duplicate"}"#)),
             Outcome::Greeted(reply) => ("greeting", reply.into_response()),
             Outcome::Refused(reason, problem) => (reason, problem.into_response()),
         };
-        counter!(WEBHOOKS, "source" => source.name.clone(), "outcome" => word).increment(1);
-        histogram!(WEBHOOK_SECONDS, "source" => source.name.clone()).record(begun.elapsed().as_secs_f64());
+        source.meter.count(&source.name, word, begun.elapsed());
         self.answered(&source.name, word, spoke, begun);
         response
     }
@@ -149,7 +153,7 @@ impl Ingress {
         self.senders.answered(source, Answered { outcome, spoke, took, at });
     }
 
-    async fn receive(&self, source: &Source, parts: Parts, body: axum::body::Body, own: &mut Option<Reply>) -> Outcome {
+    async fn receive(&self, source: &Source, parts: Parts, body: Body, own: &mut Option<Reply>) -> Outcome {
         let Parts { headers, uri, .. } = parts;
         let coding = match Coding::of(&headers, source) {
             Ok(coding) => coding,
@@ -184,16 +188,20 @@ impl Ingress {
 
     /// Makes the job durable. From here on the sender may forget the event.
     async fn keep(&self, source: &Source, headers: &HeaderMap, event: Verified<WebhookReceived>) -> Outcome {
-        let deadline = Instant::now() + ENQUEUE_TIMEOUT;
+        let deadline = Instant::now() + TIMEOUT;
         let event = event.into_inner();
-        let mark = format!("body:{}", &hex::encode(Sha256::digest(event.body.as_bytes()))[..32]);
-        let spec = match spec(source, headers, &event, &mark) {
+        let mark = format!("body:{}", lower_hex(&Sha256::digest(event.body.as_bytes())[..16]));
+        let spec = match spec(source, headers, &event, mark.clone()) {
             Ok(spec) => spec,
             Err(error) => return Outcome::Refused("unexpected", error.into()),
         };
-        match timeout_at(deadline, self.queue.enqueue(spec)).await {
-            Ok(Ok(Enqueued::Inserted(_))) => Outcome::Accepted,
-            Ok(Ok(Enqueued::Duplicate(first))) => {
+        let job = match self.queue.admit(spec) {
+            Ok(job) => job,
+            Err(error) => return refuse(source, error),
+        };
+        match self.intake.keep(job).await {
+            Ok(Enqueued::Inserted(_)) => Outcome::Accepted,
+            Ok(Enqueued::Duplicate(first)) => {
                 // A look, not a decision: when it fails, the event is a duplicate all the same.
                 let first = timeout_at(deadline, self.queue.store().get(first)).await;
                 let differs = matches!(&first, Ok(Ok(Some(job))) if !job.tags.contains(&mark));
@@ -208,8 +216,8 @@ impl Ingress {
                 }
                 Outcome::Duplicate
             }
-            Ok(Err(error)) => refuse(source, error),
-            Err(_) => {
+            Err(NotKept::Refused(error)) => refuse(source, error.into()),
+            Err(NotKept::Late) => {
                 tracing::warn!(source = source.name, "a webhook was put off: the store did not answer in time");
                 Outcome::Refused("store_timeout", Problem::unavailable("try the same request again later", RETRY_AFTER))
             }
@@ -217,18 +225,19 @@ impl Ingress {
     }
 }
 
-fn taken(status: &str) -> Response {
-    axum::Json(json!({"status": status})).into_response()
+fn taken(own_words: &'static [u8]) -> Response {
+    let mut response = Response::new(Body::from(Bytes::from_static(own_words)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
-fn spec(source: &Source, headers: &HeaderMap, event: &WebhookReceived, mark: &str) -> Result<JobSpec, EnqueueError> {
+fn spec(source: &Source, headers: &HeaderMap, event: &WebhookReceived, mark: String) -> Result<JobSpec, EnqueueError> {
     let key = format!("webhook:{}:{}", event.source, event.event_id);
-    let mut spec = JobSpec::of(event)?
-        .on(source.queue.clone())
+    let mut spec = JobSpec::of_on(event, source.queue.clone(), Arc::clone(&source.kind))?
         .unique_for(&key, source.remember)
-        .correlation(&event.event_id)
-        .by(&format!("webhook:{}", event.source))
-        .tag(mark);
+        .correlation(&event.event_id);
+    spec.enqueued_by = Arc::clone(&source.by);
+    spec.tags.push(mark);
     if let Some(trace) = headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_traceparent(t)) {
         spec = spec.trace(trace);
     }

@@ -109,9 +109,13 @@ impl Answers {
         Ok(self)
     }
 
-    /// Whether a reply depends on the body.
-    pub(super) fn need_json(&self) -> bool {
-        self.greeting != Greeting::None || matches!(self.thanks, Thanks::Discord)
+    /// What a reply depends on in a body that is JSON.
+    pub(super) fn pointers(&self) -> &'static [&'static str] {
+        match (self.greeting, &self.thanks) {
+            (Greeting::Slack, _) => &["/type", "/challenge"],
+            (Greeting::Discord, _) | (Greeting::None, Thanks::Discord) => &["/type"],
+            (Greeting::None, Thanks::Plain | Thanks::Fixed(_) | Thanks::Buffr) => &[],
+        }
     }
 
     /// The answer to a handshake; `None`: the request is an event.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -9,6 +10,8 @@ use url::Url;
 
 use super::describe::Look;
 use super::key::Key;
+use super::meter::Meter;
+use super::pick::Pick;
 use super::plaid::{Plaid, PlaidKeys};
 use super::received::WebhookReceived;
 use super::reply::Answers;
@@ -64,6 +67,8 @@ pub struct Source {
     pub(super) proof: Proof,
     pub(super) tolerance: Duration,
     pub(super) look: Look,
+    /// What `look` and `answers` want of a JSON body.
+    pub(super) pick: Pick,
     pub(super) answers: Answers,
     pub(super) queue: QueueName,
     pub(super) kinds: BTreeMap<String, String>,
@@ -71,6 +76,10 @@ pub struct Source {
     pub(super) body_bytes: usize,
     pub(super) allow_gzip: bool,
     pub(super) path: Option<String>,
+    /// What its jobs say of who asked for them.
+    pub(super) by: Arc<str>,
+    pub(super) kind: Arc<str>,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// What it proves itself with.
@@ -156,6 +165,7 @@ impl Source {
             name: name.to_owned(),
             proof,
             tolerance: Duration::from_secs(plan.tolerance_seconds),
+            pick: Pick::of(plan.look.pointers().chain(plan.answers.pointers().iter().copied())),
             look: plan.look,
             answers: plan.answers,
             queue: config.queue.clone().map_or(own_queue, Ok)?,
@@ -164,6 +174,9 @@ impl Source {
             body_bytes: usize::try_from(config.body_bytes).unwrap_or(usize::MAX),
             allow_gzip: config.allow_encoding == Some(BodyEncoding::Gzip),
             path: config.path.clone(),
+            by: format!("webhook:{name}").into(),
+            kind: WebhookReceived::KIND.into(),
+            meter: Arc::default(),
         })
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, Uri};
 use bytes::Bytes;
-use serde_json::Value;
 use subtle::Choice;
 
 use super::key::Key;
@@ -143,8 +142,7 @@ impl Source {
             Proof::Signature { signature, keys } => prove(signature, keys, incoming, now, self.tolerance)?.to_owned(),
             Proof::Plaid(plaid) => plaid.prove(incoming, now, self.tolerance).await?,
         };
-        let look = self.look.needs_json() || self.answers.need_json();
-        let json: Option<Value> = look.then(|| serde_json::from_slice(incoming.body).ok()).flatten();
+        let json = if self.pick.is_empty() { None } else { self.pick.read(incoming.body) };
         let json = json.as_ref();
         if let Some(reply) = self.answers.greet(json) {
             return Ok(Admitted::Greeting(reply));

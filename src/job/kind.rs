@@ -23,6 +23,11 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
     /// Payloads above this are refused.
     const MAX_PAYLOAD_BYTES: usize = MAX_PAYLOAD_BYTES;
 
+    /// About how long it is as JSON, so that it is written in one piece.
+    fn json_bytes(&self) -> usize {
+        128
+    }
+
     /// When a failed attempt is tried again.
     fn retry_policy() -> RetryPolicy {
         RetryPolicy::default()

@@ -166,13 +166,24 @@ impl JobSpec {
     /// # Errors
     /// When the payload is no JSON or longer than the kind allows.
     pub fn of<K: JobKind>(payload: &K) -> Result<Self, PayloadError> {
-        let json = serde_json::to_string(payload)
-            .map_err(|source| PayloadError::Encode { kind: K::KIND.to_owned(), source })?;
+        Self::of_on(payload, K::QUEUE.parse()?, K::KIND.into())
+    }
+
+    /// As [`JobSpec::of`], on `queue`; `kind` is the kind's name, which who makes many of them has at hand.
+    ///
+    /// # Errors
+    /// As [`JobSpec::of`].
+    pub fn of_on<K: JobKind>(payload: &K, queue: QueueName, kind: Arc<str>) -> Result<Self, PayloadError> {
+        debug_assert_eq!(&*kind, K::KIND, "the name of another kind");
+        let encode = |source| PayloadError::Encode { kind: K::KIND.to_owned(), source };
+        let mut json = Vec::with_capacity(payload.json_bytes());
+        serde_json::to_writer(&mut json, payload).map_err(encode)?;
         if json.len() > K::MAX_PAYLOAD_BYTES {
             let (bytes, limit) = (json.len(), K::MAX_PAYLOAD_BYTES);
             return Err(PayloadError::TooLarge { kind: K::KIND.to_owned(), bytes, limit });
         }
-        let mut spec = Self::raw(K::QUEUE.parse()?, K::KIND, json);
+        let json = std::str::from_utf8(&json).map_err(|e| encode(serde::ser::Error::custom(e)))?;
+        let mut spec = Self::bare(queue, kind, json.into());
         spec.max_attempts = K::MAX_ATTEMPTS;
         spec.timeout = K::TIMEOUT;
         Ok(spec)
@@ -180,10 +191,14 @@ impl JobSpec {
 
     /// A job of a kind known only by name, with JSON text that the caller has checked.
     pub fn raw(queue: QueueName, kind: &str, payload: String) -> Self {
+        Self::bare(queue, kind.into(), payload.into())
+    }
+
+    fn bare(queue: QueueName, kind: Arc<str>, payload: Arc<str>) -> Self {
         Self {
             queue,
-            kind: kind.into(),
-            payload: payload.into(),
+            kind,
+            payload,
             tenant: None,
             priority: Priority::NORMAL,
             run_at: RunAt::Now,

@@ -52,8 +52,13 @@ impl Framing {
                 }
                 State::Head(kept) => {
                     let before = kept.len();
-                    kept.extend_from_slice(bytes);
-                    let (length, end) = match read_head(kept, before) {
+                    // Most heads come in one piece, and none of it is kept.
+                    let whole = if kept.is_empty() { parse(bytes) } else { None };
+                    let found = whole.or_else(|| {
+                        kept.extend_from_slice(bytes);
+                        if before == 0 { None } else { read_head(kept, before) }
+                    });
+                    let (length, end) = match found {
                         Some(found) => found,
                         None if kept.len() > self.head_bytes => (Length::Unclear, kept.len()),
                         None => return None,
@@ -83,6 +88,10 @@ fn read_head(head: &[u8], before: usize) -> Option<(Length, usize)> {
     if !tail.windows(2).any(|w| w == b"\n\n") && !tail.windows(3).any(|w| w == b"\n\r\n") {
         return None;
     }
+    parse(head)
+}
+
+fn parse(head: &[u8]) -> Option<(Length, usize)> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {

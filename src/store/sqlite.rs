@@ -159,7 +159,12 @@ impl Store for SqliteStore {
 
     async fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, StoreError> {
         bounded("the batch", jobs.len())?;
-        self.write(move |txn| jobs.iter().map(|job| enqueue::enqueue(txn, job)).collect()).await
+        let jobs = Arc::new(jobs);
+        // Who made the jobs frees them: the one writer has enough to do.
+        let written = Arc::clone(&jobs);
+        let done = self.write(move |txn| written.iter().map(|job| enqueue::enqueue(txn, job)).collect()).await;
+        drop(jobs);
+        done
     }
 
     async fn claim(

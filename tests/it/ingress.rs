@@ -13,5 +13,6 @@ mod schemes;
 mod settings;
 mod signatures;
 mod slowloris;
+mod timing;
 mod vectors;
 mod wire;

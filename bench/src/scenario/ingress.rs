@@ -85,7 +85,7 @@ impl Ingress {
         let receiver = Receiver::start(&self, &place).await?;
         let mut lines = Vec::new();
 
-        let first = self.common.jobs(60_000);
+        let first = self.common.jobs(150_000);
         let begun = receiver.begin()?;
         let run = self.load(&receiver, 0, first, None).await?;
         let found = rate(first, run.took);
@@ -103,6 +103,9 @@ impl Ingress {
         line.operation = Some("at-70".to_owned());
         line.offered_per_second = Some(offered);
         line.achieved_per_second = Some(rate(second, run.took));
+        line.note = run.silences.max().map(|longest| {
+            format!("nobody was answered for 5 ms or longer {} times, at most {longest:.1} ms", run.silences.len())
+        });
         lines.push(receiver.memory(line, begun)?);
 
         let sent = first + second;

@@ -11,7 +11,7 @@ use crate::store::{Enqueued, NewJob, StoreError};
 pub(super) fn enqueue(txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
     let spec = &job.spec;
     let queue = txn.queue(&spec.queue)?;
-    if let Some(holder) = key_holder(txn, job)? {
+    if let Some(holder) = hold_key(txn, job)? {
         return Ok(Enqueued::Duplicate(holder));
     }
     let run_at = spec.run_at.resolve(txn.now);
@@ -35,10 +35,11 @@ pub(super) fn enqueue(txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, Store
         ])
         .during("insert a job")?;
     if rows == 0 {
+        // The job is there and its key had run out: nothing is held for it.
+        drop_key(txn, job)?;
         return Ok(Enqueued::Duplicate(job.id));
     }
     insert_body(txn, txn.conn.last_insert_rowid(), spec)?;
-    hold_key(txn, job)?;
     txn.count(queue, None, Some(state));
     if state == JobState::Scheduled {
         txn.scheduled(run_at);
@@ -67,25 +68,38 @@ fn insert_body(txn: &Txn<'_>, seq: i64, spec: &JobSpec) -> Result<(), StoreError
     Ok(())
 }
 
-/// Who has the unique key of `job`; none when it has no key or the key is free.
-fn key_holder(txn: &Txn<'_>, job: &NewJob) -> Result<Option<JobId>, StoreError> {
+/// Holds the unique key of `job` for it, if it has one; `Some`: who has it already.
+fn hold_key(txn: &Txn<'_>, job: &NewJob) -> Result<Option<JobId>, StoreError> {
     let Some(unique) = &job.spec.unique else { return Ok(None) };
-    txn.sql("select job from unique_keys where key = ?1 and (live = 1 or keep_until > ?2)")?
-        .query_row((&*unique.key, txn.now.as_ms()), |row| row.get(0).map(JobId::from_bytes))
-        .optional()
+    let held = txn
+        .sql(
+            "insert into unique_keys (key, job, live, keep_until) values (?1, ?2, 1, ?3)
+             on conflict (key) do update set job = excluded.job, live = 1, keep_until = excluded.keep_until
+             where live = 0 and keep_until <= ?4",
+        )?
+        .execute((&*unique.key, job.id.as_bytes(), txn.now.after(unique.keep_for).as_ms(), txn.now.as_ms()))
+        .during("hold a unique key")?;
+    if held == 1 {
+        return Ok(None);
+    }
+    txn.sql("select job from unique_keys where key = ?1")?
+        .query_row([&*unique.key], |row| row.get(0).map(JobId::from_bytes))
+        .map(Some)
         .during("look a unique key up")
 }
 
-fn hold_key(txn: &Txn<'_>, job: &NewJob) -> Result<(), StoreError> {
+/// Takes back what [`hold_key`] has just written.
+fn drop_key(txn: &Txn<'_>, job: &NewJob) -> Result<(), StoreError> {
     let Some(unique) = &job.spec.unique else { return Ok(()) };
-    // A row that is there has run out, or key_holder would have found it.
-    txn.sql(
-        "insert into unique_keys (key, job, live, keep_until) values (?1, ?2, 1, ?3)
-         on conflict (key) do update set job = excluded.job, live = 1, keep_until = excluded.keep_until",
-    )?
-    .execute((&*unique.key, job.id.as_bytes(), txn.now.after(unique.keep_for).as_ms()))
-    .during("hold a unique key")?;
-    Ok(())
+    let gone = txn
+        .sql("delete from unique_keys where key = ?1 and job = ?2")?
+        .execute((&*unique.key, job.id.as_bytes()))
+        .during("drop a unique key")?;
+    if gone == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt { place: "unique_keys".into(), detail: format!("{gone} rows for one key") })
+    }
 }
 
 /// Lets the key of a job that has finished go, unless its window still keeps it.

@@ -1,13 +1,17 @@
-//! The load generator: signed requests made beforehand, and a thread for each connection that does nothing but write one
-//! and read its answer, so that it takes as little as can be from the receiver on the same machine.
+//! The load generator: signed requests made beforehand, and one thread that writes them and reads the answers of all
+//! connections, so that it takes as little as can be from the receiver on the same machine.
+//!
+//! At a rate it is an open loop: each request has its moment, whatever the answers do. One whose moment comes while every
+//! connection waits for an answer goes with the first that is free, and its latency runs from the moment all the same.
 
-use std::io::{Read as _, Write as _};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail, ensure};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::event::epoll;
 use sha2::Sha256;
 
 use crate::latency::Latencies;
@@ -16,6 +20,10 @@ use crate::latency::Latencies;
 pub(super) const SECRET: &str = "whsec_bench_0123456789abcdef";
 /// An answer that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Requests whose moments lie closer together are written together: late by at most this, which is in their latencies.
+const PACE: Duration = Duration::from_micros(100);
+/// No answer on any connection for so long, with requests under way, is a silence.
+const SILENCE: Duration = Duration::from_millis(5);
 
 /// What came of a run.
 #[derive(Debug)]
@@ -24,75 +32,129 @@ pub(super) struct Run {
     pub(super) took: Duration,
     /// Of each request.
     pub(super) waits: Latencies,
+    /// How long nobody was answered, each time.
+    pub(super) silences: Latencies,
 }
 
 /// Posts events `from..from + n`: at `rate` a second whatever the answers do, or as fast as they come.
 pub(super) fn run(port: u16, from: u64, n: u64, connections: usize, rate: Option<f64>) -> anyhow::Result<Run> {
     let requests = requests(from, n)?;
-    let next = AtomicUsize::new(0);
-    let begun = Instant::now();
-    let all = std::thread::scope(|scope| {
-        let posting: Vec<_> =
-            (0..connections).map(|_| scope.spawn(|| post(port, &requests, &next, begun, rate))).collect();
-        posting.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
-    });
-    let all: Vec<anyhow::Result<Latencies>> = all;
-    let took = begun.elapsed();
-    let mut waits = Latencies::new()?;
-    for one in all {
-        waits.merge(&one?)?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let mut all = Vec::with_capacity(connections);
+    for number in 0..connections {
+        let stream = TcpStream::connect(("127.0.0.1", port)).context("connect to the receiver")?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        epoll::add(&epoll, &stream, epoll::EventData::new_u64(u64::try_from(number)?), epoll::EventFlags::IN)?;
+        all.push(Connection { stream, intended: None, answer: Vec::with_capacity(2_048) });
     }
+    let free = (0..connections).collect();
+    let (waits, silences) = (Latencies::new()?, Latencies::new()?);
+    let begun = Instant::now();
+    let mut load = Load { requests: &requests, all, free, next: 0, begun, rate, waits, silences, heard: begun };
+    load.drive(&epoll)?;
+    let Load { waits, silences, .. } = load;
     ensure!(waits.len() == n, "{} of {n} requests were answered", waits.len());
-    Ok(Run { took, waits })
+    Ok(Run { took: begun.elapsed(), waits, silences })
 }
 
-/// One connection: takes the next request, waits for its moment, sends it, reads the answer.
-fn post(
-    port: u16,
-    requests: &[Box<[u8]>],
-    next: &AtomicUsize,
+struct Connection {
+    stream: TcpStream,
+    /// When the request that is under way was to be sent.
+    intended: Option<Instant>,
+    /// What has come of its answer.
+    answer: Vec<u8>,
+}
+
+struct Load<'r> {
+    requests: &'r [Box<[u8]>],
+    all: Vec<Connection>,
+    free: VecDeque<usize>,
+    next: usize,
     begun: Instant,
     rate: Option<f64>,
-) -> anyhow::Result<Latencies> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).context("connect to the receiver")?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let mut waits = Latencies::new()?;
-    loop {
-        let i = next.fetch_add(1, Ordering::Relaxed);
-        let Some(request) = requests.get(i) else { return Ok(waits) };
-        let intended = match rate {
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-            Some(rate) => {
-                let intended = begun + Duration::from_secs_f64(i as f64 / rate);
-                std::thread::sleep(intended.saturating_duration_since(Instant::now()));
-                intended
+    waits: Latencies,
+    silences: Latencies,
+    /// The last answer.
+    heard: Instant,
+}
+
+impl Load<'_> {
+    fn drive(&mut self, epoll: &impl std::os::fd::AsFd) -> anyhow::Result<()> {
+        let mut events = Vec::with_capacity(self.all.len());
+        while self.waits.len() < self.requests.len() as u64 {
+            let next = self.send_what_is_due()?;
+            let wait = next.map_or(PATIENCE, |next| next.saturating_duration_since(Instant::now()).max(PACE));
+            events.clear();
+            match epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), Some(&wait.try_into()?)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => bail!("wait for answers: {error}"),
             }
-            None => Instant::now(),
+            ensure!(self.heard.elapsed() < PATIENCE, "no answer for {} s", PATIENCE.as_secs());
+            for event in &events {
+                self.receive(usize::try_from(event.data.u64())?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends as many as there are connections for; when the next one is due, if there is one that a connection waits for.
+    fn send_what_is_due(&mut self) -> anyhow::Result<Option<Instant>> {
+        while let (Some(request), Some(free)) = (self.requests.get(self.next), self.free.front()) {
+            let now = Instant::now();
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            let intended = self.rate.map_or(now, |rate| self.begun + Duration::from_secs_f64(self.next as f64 / rate));
+            if intended > now {
+                return Ok(Some(intended));
+            }
+            if self.free.len() == self.all.len() {
+                self.heard = now;
+            }
+            let connection = &mut self.all[*free];
+            let written = connection.stream.write(request).context("send a request")?;
+            ensure!(written == request.len(), "a socket took only {written} bytes of a request");
+            connection.intended = Some(intended);
+            self.free.pop_front();
+            self.next += 1;
+        }
+        Ok(None)
+    }
+
+    fn receive(&mut self, number: usize) -> anyhow::Result<()> {
+        let connection = &mut self.all[number];
+        let mut buffer = [0_u8; 2_048];
+        let n = match connection.stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            n => n.context("read an answer")?,
         };
-        stream.write_all(request)?;
-        answer(&mut stream)?;
-        waits.record(intended.elapsed());
+        ensure!(n > 0, "the receiver closed a connection");
+        connection.answer.extend_from_slice(&buffer[..n]);
+        if !is_whole(&connection.answer)? {
+            return Ok(());
+        }
+        connection.answer.clear();
+        let now = Instant::now();
+        let intended = connection.intended.take().context("an answer that nobody asked for")?;
+        self.waits.record(now.duration_since(intended));
+        let silent = now.duration_since(self.heard);
+        if silent >= SILENCE {
+            self.silences.record(silent);
+        }
+        self.heard = now;
+        self.free.push_back(number);
+        Ok(())
     }
 }
 
-/// Reads one answer to its end; it must be 200.
-fn answer(stream: &mut TcpStream) -> anyhow::Result<()> {
-    let (mut buffer, mut filled) = ([0_u8; 2_048], 0);
-    loop {
-        let n = stream.read(&mut buffer[filled..]).context("read an answer")?;
-        ensure!(n > 0, "the receiver closed a connection");
-        filled += n;
-        let text = std::str::from_utf8(&buffer[..filled]).context("an answer that is no text")?;
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        ensure!(head.starts_with("HTTP/1.1 200"), "an event was not accepted: {text}");
-        let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-        let length = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        let length: usize = length.context("an answer without length")?.1.trim().parse()?;
-        if body.len() >= length {
-            return Ok(());
-        }
-    }
+/// Whether an answer has come to its end; it must be 200.
+fn is_whole(answer: &[u8]) -> anyhow::Result<bool> {
+    let text = std::str::from_utf8(answer).context("an answer that is no text")?;
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(false) };
+    ensure!(head.starts_with("HTTP/1.1 200"), "an event was not accepted: {text}");
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let length = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length: usize = length.context("an answer without length")?.1.trim().parse()?;
+    Ok(body.len() >= length)
 }
 
 /// Signed now: a signature is good for five minutes.

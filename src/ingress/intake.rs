@@ -1,0 +1,186 @@
+//! One write for many: events whose signatures are found good at the same time go to the store in one call.
+//!
+//! The first of a group makes a task that runs when what is ready to run has run, and takes all that have come by then; so a
+//! group is as large as the crowd, one that comes alone waits for nobody, and nothing runs while nothing comes. Each is answered
+//! after the call that holds it, within [`TIMEOUT`], and what one of a group has earned by itself spoils nobody else's: then each
+//! goes again alone, and the store keeps a job once however often it is given. A sender that has gone away stops nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::store::{Enqueued, NewJob, Store, StoreError};
+
+/// The store gets so long; the sender has its refusal within two seconds.
+pub(super) const TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Events in one call. More than so many only wait longer for each other.
+const GROUP_MAX: usize = 64;
+/// Payloads in one call: a store that reads a large one answers nobody else.
+const GROUP_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why an event is not known to be kept.
+#[derive(Debug)]
+pub(super) enum NotKept {
+    /// The store refused.
+    Refused(StoreError),
+    /// It did not answer in time. The job may have been kept.
+    Late,
+}
+
+type Answer = Result<Enqueued, NotKept>;
+
+/// Takes events to the store.
+#[derive(Debug)]
+pub(super) struct Intake {
+    store: Arc<dyn Store>,
+    tasks: TaskTracker,
+    waiting: Mutex<Group>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    jobs: Vec<NewJob>,
+    replies: Vec<oneshot::Sender<Answer>>,
+    bytes: usize,
+}
+
+impl Intake {
+    pub(super) fn new(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { store, tasks: TaskTracker::new(), waiting: Mutex::default() })
+    }
+
+    /// Makes one job durable, with those that come at the same time.
+    pub(super) async fn keep(self: &Arc<Self>, job: NewJob) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let bytes = job.spec.payload.len();
+        let (first, full) = {
+            let mut waiting = self.lock();
+            let room = waiting.jobs.len() < GROUP_MAX && waiting.bytes + bytes <= GROUP_BYTES_MAX;
+            let full = (!room && !waiting.jobs.is_empty()).then(|| std::mem::take(&mut *waiting));
+            waiting.bytes += bytes;
+            waiting.jobs.push(job);
+            waiting.replies.push(reply);
+            // Whoever serves a group that went ahead takes this one in its place.
+            (waiting.jobs.len() == 1 && full.is_none(), full)
+        };
+        let intake = Arc::clone(self);
+        if let Some(group) = full {
+            self.tasks.spawn(async move { intake.write(group).await });
+        } else if first {
+            self.tasks.spawn(intake.serve());
+        }
+        answer.await.unwrap_or(Err(NotKept::Late))
+    }
+
+    async fn serve(self: Arc<Self>) {
+        // Behind all that is ready now.
+        tokio::task::yield_now().await;
+        let group = std::mem::take(&mut *self.lock());
+        self.write(group).await;
+    }
+
+    async fn write(&self, group: Group) {
+        let Group { jobs, replies, bytes: _ } = group;
+        let deadline = Instant::now() + TIMEOUT;
+        let again = if jobs.len() > 1 { jobs.clone() } else { Vec::new() };
+        match timeout_at(deadline, self.store.enqueue(jobs)).await {
+            Ok(Ok(done)) => {
+                // A sender that has gone away has its job all the same; a reply that is dropped without a word says "late".
+                for (reply, enqueued) in replies.into_iter().zip(done) {
+                    drop(reply.send(Ok(enqueued)));
+                }
+            }
+            Ok(Err(error)) if again.is_empty() || error.is_temporary() || matches!(error, StoreError::Fatal { .. }) => {
+                for reply in replies {
+                    drop(reply.send(Err(NotKept::Refused(error.clone()))));
+                }
+            }
+            Ok(Err(_)) => {
+                for (reply, job) in replies.into_iter().zip(again) {
+                    let answer = match timeout_at(deadline, self.store.enqueue(vec![job])).await {
+                        Ok(Ok(done)) => done.first().copied().ok_or(NotKept::Late),
+                        Ok(Err(error)) => Err(NotKept::Refused(error)),
+                        Err(_) => Err(NotKept::Late),
+                    };
+                    drop(reply.send(answer));
+                }
+            }
+            Err(_) => drop(replies),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Group> {
+        // Two pushes or one take: a panic elsewhere can't leave them half done.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Entropy};
+    use crate::job::{JobId, JobSpec};
+    use crate::store::sqlite::{SqliteOptions, SqliteStore};
+    use crate::store::{QueueSettings, Retention};
+
+    async fn intake() -> (Arc<Intake>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(SqliteOptions::at(dir.path().join("queue.db")), Clock::system()).await.unwrap();
+        let known = QueueSettings { name: "known".parse().unwrap(), rate: None, retention: Retention::default() };
+        store.declare_queues(vec![known]).await.unwrap();
+        (Intake::new(Arc::new(store)), dir)
+    }
+
+    fn job(queue: &str, payload: String) -> NewJob {
+        let id = JobId::new(Clock::system().now(), &Entropy::system());
+        NewJob { id, spec: JobSpec::raw(queue.parse().unwrap(), "a.b", payload) }
+    }
+
+    async fn keep_all(intake: &Arc<Intake>, jobs: Vec<NewJob>) -> Vec<Answer> {
+        futures_util::future::join_all(jobs.into_iter().map(|job| intake.keep(job))).await
+    }
+
+    #[tokio::test]
+    async fn all_of_a_crowd_are_kept_and_nothing_runs_afterwards() {
+        let (intake, _dir) = intake().await;
+        for round in 1..=3 {
+            let answers = keep_all(&intake, (0..150).map(|_| job("known", "1".into())).collect()).await;
+            assert!(answers.iter().all(|answer| matches!(answer, Ok(Enqueued::Inserted(_)))), "{answers:?}");
+            let all = intake.store.counts().await.unwrap().queues[0].ready;
+            assert_eq!(all, round * 150);
+        }
+        intake.tasks.close();
+        intake.tasks.wait().await;
+        assert!(intake.lock().jobs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_one_has_earned_spoils_nobody_elses() {
+        let (intake, _dir) = intake().await;
+        let jobs = ["known", "nowhere", "known"].map(|queue| job(queue, "1".into()));
+        let answers = keep_all(&intake, jobs.into()).await;
+        let refused = |answer: &Answer| matches!(answer, Err(NotKept::Refused(StoreError::NoSuchQueue(_))));
+        assert_eq!(answers.iter().map(refused).collect::<Vec<_>>(), [false, true, false]);
+        assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn a_group_is_bounded_in_jobs_and_bytes() {
+        let (intake, _dir) = intake().await;
+        for (payloads, left) in
+            [(vec![10; 70], 6), (vec![900_000; 3], 1), (vec![2_000_000, 10], 1), (vec![10, 2_000_000], 1)]
+        {
+            let n = payloads.len();
+            let mut all = futures_util::future::join_all(
+                payloads.into_iter().map(|bytes| intake.keep(job("known", "1".repeat(bytes)))),
+            );
+            assert!(futures_util::poll!(&mut all).is_pending());
+            assert_eq!(intake.lock().jobs.len(), left);
+            let answers = all.await;
+            assert!(answers.len() == n && answers.iter().all(Result::is_ok), "{answers:?}");
+        }
+    }
+}
