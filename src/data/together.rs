@@ -33,6 +33,9 @@ pub trait Write: Send + Sync + Sized + 'static {
     /// What it may fail with.
     type Error: From<sqlx::Error> + Send + 'static;
 
+    /// Of those that share a transaction, it goes before the others: it frees what they ask for.
+    const GOES_FIRST: bool = false;
+
     /// Writes it. An error undoes what it wrote.
     fn write(&self, tx: &mut Tx) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
@@ -49,6 +52,8 @@ pub trait Write: Send + Sync + Sized + 'static {
     }
 }
 
+/// Those that go first have `false`, which sorts first.
+type Kind = (bool, TypeId);
 type Run<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// A write in line, whatever it is.
@@ -56,8 +61,8 @@ trait Member: Send {
     /// False: its caller has gone away before it began.
     fn is_wanted(&self) -> bool;
 
-    /// Tells which can be run with it.
-    fn kind(&self) -> TypeId;
+    /// Tells which can be run with it, and what goes before what.
+    fn kind(&self) -> Kind;
 
     fn as_any(&mut self) -> &mut (dyn Any + Send);
 
@@ -82,8 +87,8 @@ impl<W: Write> Member for InLine<W> {
         !self.reply.is_closed()
     }
 
-    fn kind(&self) -> TypeId {
-        TypeId::of::<W>()
+    fn kind(&self) -> Kind {
+        (!W::GOES_FIRST, TypeId::of::<W>())
     }
 
     fn as_any(&mut self) -> &mut (dyn Any + Send) {

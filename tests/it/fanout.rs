@@ -21,4 +21,5 @@ mod sealing;
 mod stage;
 mod steering;
 mod tls;
+mod upgrading;
 mod working;

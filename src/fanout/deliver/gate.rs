@@ -45,6 +45,8 @@ pub(super) struct Pass {
     gate: Arc<Gate>,
     endpoint: String,
     probe: bool,
+    /// It counts among those under way.
+    counts: bool,
 }
 
 /// Not now: come back after this.
@@ -101,7 +103,7 @@ impl Gate {
             return Err(seen.busy(now));
         }
         seen.running += 1;
-        Ok(Pass { gate: Arc::clone(self), endpoint: endpoint.to_owned(), probe: false })
+        Ok(Pass { gate: Arc::clone(self), endpoint: endpoint.to_owned(), probe: false, counts: true })
     }
 
     /// When a job comes back that waits for something that ends after `base`.
@@ -211,6 +213,15 @@ impl Pass {
         }
     }
 
+    /// The POST has ended: its place is another one's, also while what came of it is still being written down.
+    pub(super) fn leave(&mut self) {
+        if std::mem::take(&mut self.counts)
+            && let Some(seen) = self.gate.lock().get_mut(&self.endpoint)
+        {
+            seen.running = seen.running.saturating_sub(1);
+        }
+    }
+
     fn heed(&self, state: BreakerState) {
         let mut map = self.gate.lock();
         let seen = map.entry(self.endpoint.clone()).or_default();
@@ -224,9 +235,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if let Some(seen) = self.gate.lock().get_mut(&self.endpoint) {
-            seen.running = seen.running.saturating_sub(1);
-        }
+        self.leave();
     }
 }
 
