@@ -367,6 +367,32 @@ mod tests {
         assert!(db.line.lock().groups <= 2, "{} transactions for 100 writes", db.line.lock().groups);
     }
 
+    /// Counts what is there before it, whoever came first.
+    struct Early;
+
+    impl Write for Early {
+        type Output = i64;
+        type Error = sqlx::Error;
+
+        const GOES_FIRST: bool = true;
+
+        async fn write(&self, tx: &mut Tx) -> Result<i64, sqlx::Error> {
+            on_tx!(tx, conn => sqlx::query_scalar("select count(*) from numbers").fetch_one(conn).await)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_first_is_written_before_what_shares_its_transaction() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = numbers(&folder).await;
+        let busy = db.begin().await.expect("hold the connection");
+        let (number, early) = (db.together(Number(1)), db.together(Early));
+        let free = async { drop(busy) };
+        let (number, early, ()) = tokio::join!(biased; number, early, free);
+        assert_eq!((number.expect("written"), early.expect("read")), (1, 0));
+        assert_eq!(db.together(Early).await.expect("read"), 1);
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_write_that_fails_takes_nobody_elses_with_it() {
         let folder = tempfile::tempdir().expect("a folder");

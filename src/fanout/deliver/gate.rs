@@ -267,6 +267,17 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_is_left_early_is_freed_once() {
+        let gate = Arc::new(Gate::default());
+        let mut first = gate.enter("ep_1", 1, NOW).unwrap();
+        first.leave();
+        let second = gate.enter("ep_1", 1, NOW);
+        assert!(second.is_ok(), "its POST has ended");
+        drop(first);
+        assert!(gate.enter("ep_1", 1, NOW).is_err(), "the second one is still under way");
+    }
+
+    #[test]
     fn those_that_wait_come_back_one_after_the_other_and_none_too_late() {
         let gate = Gate::default();
         let ms = Duration::from_millis;

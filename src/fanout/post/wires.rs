@@ -112,7 +112,10 @@ impl Wires {
                 }
                 Err(mut refused) => match refused.take_message().filter(|_| reused) {
                     // Nothing of it has left: the connection had ended.
-                    Some(unsent) => request = unsent,
+                    Some(unsent) => {
+                        self.kept.forget_two(&place);
+                        request = unsent;
+                    }
                     None => return Err(refused.into_error().into()),
                 },
             }
@@ -268,6 +271,13 @@ impl Kept {
             }
         }
         None
+    }
+
+    /// Lets the connection go that many use and that took no request any more.
+    fn forget_two(&self, place: &Place) {
+        if let Some(free) = self.lock().of.get_mut(place) {
+            free.two = None;
+        }
     }
 
     fn keep(self: &Arc<Self>, place: Place, wire: Wire) {
