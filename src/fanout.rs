@@ -63,6 +63,7 @@ pub use signature::{InvalidScheme, InvalidSecret, Scheme, Secret, sign};
 pub struct FanoutState {
     db: Database,
     wardrobe: endpoints::Wardrobe,
+    contents: ledger::Contents,
     courier: post::Courier,
     guard: Arc<Guard>,
     gate: Arc<deliver::Gate>,
@@ -120,8 +121,8 @@ impl FanoutState {
         let proxy = config.proxy_place()?.map(post::Proxy::read).transpose().map_err(FanoutError::Proxy)?;
         let courier = post::Courier::new(Arc::clone(&guard), proxy, config.timeout(), config.ca_file.as_deref())?;
         let (gate, walk, sealer) = (Arc::default(), prune::Walk::default(), sealer.into());
-        let wardrobe = endpoints::Wardrobe::default();
-        Ok(Self { db, wardrobe, courier, guard, gate, walk, config, sealer, clock, entropy })
+        let (wardrobe, contents) = (endpoints::Wardrobe::default(), ledger::Contents::default());
+        Ok(Self { db, wardrobe, contents, courier, guard, gate, walk, config, sealer, clock, entropy })
     }
 
     /// The database behind it.

@@ -139,6 +139,7 @@ impl Worker {
             store: Arc::clone(self.queue.store()),
             queue: name.clone(),
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
+            width: places,
             seats: Arc::new(Semaphore::new(place::SEATS)),
             at_once: backend::at_once(self.queue.store().works_apart(), places),
             worth_a_call: places.div_ceil(4).max(8),

@@ -33,6 +33,9 @@ pub trait Write: Send + Sync + Sized + 'static {
     /// What it may fail with.
     type Error: From<sqlx::Error> + Send + 'static;
 
+    /// Of those that share a transaction, it goes before the others: it frees what they ask for.
+    const GOES_FIRST: bool = false;
+
     /// Writes it. An error undoes what it wrote.
     fn write(&self, tx: &mut Tx) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
@@ -49,6 +52,8 @@ pub trait Write: Send + Sync + Sized + 'static {
     }
 }
 
+/// Those that go first have `false`, which sorts first.
+type Kind = (bool, TypeId);
 type Run<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 
 /// A write in line, whatever it is.
@@ -56,8 +61,8 @@ trait Member: Send {
     /// False: its caller has gone away before it began.
     fn is_wanted(&self) -> bool;
 
-    /// Tells which can be run with it.
-    fn kind(&self) -> TypeId;
+    /// Tells which can be run with it, and what goes before what.
+    fn kind(&self) -> Kind;
 
     fn as_any(&mut self) -> &mut (dyn Any + Send);
 
@@ -82,8 +87,8 @@ impl<W: Write> Member for InLine<W> {
         !self.reply.is_closed()
     }
 
-    fn kind(&self) -> TypeId {
-        TypeId::of::<W>()
+    fn kind(&self) -> Kind {
+        (!W::GOES_FIRST, TypeId::of::<W>())
     }
 
     fn as_any(&mut self) -> &mut (dyn Any + Send) {
@@ -360,6 +365,32 @@ mod tests {
         assert_eq!(answers, (20..120).collect::<Vec<_>>());
         assert_eq!(kept(&db).await, answers);
         assert!(db.line.lock().groups <= 2, "{} transactions for 100 writes", db.line.lock().groups);
+    }
+
+    /// Counts what is there before it, whoever came first.
+    struct Early;
+
+    impl Write for Early {
+        type Output = i64;
+        type Error = sqlx::Error;
+
+        const GOES_FIRST: bool = true;
+
+        async fn write(&self, tx: &mut Tx) -> Result<i64, sqlx::Error> {
+            on_tx!(tx, conn => sqlx::query_scalar("select count(*) from numbers").fetch_one(conn).await)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_goes_first_is_written_before_what_shares_its_transaction() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = numbers(&folder).await;
+        let busy = db.begin().await.expect("hold the connection");
+        let (number, early) = (db.together(Number(1)), db.together(Early));
+        let free = async { drop(busy) };
+        let (number, early, ()) = tokio::join!(biased; number, early, free);
+        assert_eq!((number.expect("written"), early.expect("read")), (1, 0));
+        assert_eq!(db.together(Early).await.expect("read"), 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,17 +6,21 @@
 //! has succeeded is not posted again.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use futures_util::poll;
 use hyper::header::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::FanoutState;
 use super::endpoints::{Dress, Stamp, Target};
+use super::fan_out::delivery_of;
 use super::history::DeliveryState;
-use super::ledger::{self, Closing, Due, Next, Opening, Said};
+use super::ledger::{self, Closing, Content, Due, Next, Opening, Said};
 use super::post::{Answer, ErrorClass, Outgoing, Posted};
 use crate::clock::Timestamp;
 use crate::job::{Done, Incarnation, JobError, JobKind, RetryPolicy};
@@ -96,7 +100,9 @@ impl Handler for Deliver {
         if ctx.cancelled().is_cancelled() {
             return Err(JobError::retry(anyhow!("it was stopped before the POST")));
         }
-        attempt(state, ctx.queue(), &self, Turn::of(&ctx), ctx.traceparent(), ctx.cancelled(), Some(&ctx)).await
+        let delivery = delivery_of(ctx.job_id());
+        let place = Some(&ctx);
+        attempt(state, ctx.queue(), &self, &delivery, Turn::of(&ctx), ctx.traceparent(), ctx.cancelled(), place).await
     }
 }
 
@@ -114,11 +120,33 @@ pub async fn deliver(
     trace: Option<&str>,
     stop: &CancellationToken,
 ) -> Result<Done, JobError> {
-    attempt(state, queue, job, turn, trace, stop, None).await
+    let delivery = ledger::number_of(state, job).await?.unwrap_or_default();
+    attempt(state, queue, job, &delivery, turn, trace, stop, None).await
 }
 
-/// The same in a worker's `place`, which it leaves when the receiver takes its time.
+/// The same in a worker's `place`, which it leaves when the receiver takes its time. `delivery` is the one that the job's number
+/// names, if there is one.
+#[expect(clippy::too_many_arguments, reason = "what a handler is given")]
 async fn attempt(
+    state: &FanoutState,
+    queue: &Queue,
+    job: &Deliver,
+    delivery: &str,
+    turn: Turn,
+    trace: Option<&str>,
+    stop: &CancellationToken,
+    place: Option<&Context>,
+) -> Result<Done, JobError> {
+    state.gate.look(&job.endpoint, state.clock.now()).map_err(snooze)?;
+    if let Some(done) = straight::deliver_straight(state, queue, job, delivery, turn, trace, stop, place).await {
+        return done;
+    }
+    // Seldom gone: it is not to make every attempt larger.
+    Box::pin(attempt_anew(state, queue, job, turn, trace, stop, place)).await
+}
+
+/// An attempt that goes by nothing that was known before.
+async fn attempt_anew(
     state: &FanoutState,
     queue: &Queue,
     job: &Deliver,
@@ -127,10 +155,6 @@ async fn attempt(
     stop: &CancellationToken,
     place: Option<&Context>,
 ) -> Result<Done, JobError> {
-    state.gate.look(&job.endpoint, state.clock.now()).map_err(snooze)?;
-    if let Some(done) = straight::deliver_straight(state, queue, job, turn, trace, stop, place).await {
-        return done;
-    }
     let Some(due) = ledger::load(state, job).await? else {
         return Err(JobError::cancelled("the message is no longer kept"));
     };
@@ -149,12 +173,12 @@ async fn attempt(
             return Err(JobError::cancelled(why));
         }
     };
-    let ready = state.wardrobe.ready(state, &job.endpoint, url, &due.to)?;
+    let ready = state.wardrobe.ready(state, &job.endpoint, url, &due.to, due.revision)?;
     let target = match &ready.target {
         Ok(target) => target,
         Err(refused) => {
-            let attempt = open(state, job, &due, "", turn).await?;
-            return close(state, queue, job, &due, &attempt, Posted::refused(refused), turn, None).await;
+            let line = open(state, job, &due, &"".into(), turn).await?;
+            return close(state, queue, job, &due.to.sending, line, Posted::refused(refused), None).await;
         }
     };
     if due.sending().ordering == Ordering::Strict
@@ -164,16 +188,25 @@ async fn attempt(
         return Err(in_line(state, job, former.next_at()));
     }
     let pass = admit(state, queue, job, due.sending()).await?;
-    let attempt = match open(state, job, &due, &target.host, turn).await {
-        Ok(attempt) => attempt,
+    let outside = place.is_some_and(Context::step_out);
+    let line = match open(state, job, &due, &target.host, turn).await {
+        Ok(line) => line,
         Err(error) => {
             pass.give_back(queue.store().as_ref()).await;
             return Err(error);
         }
     };
-    let out = outgoing(state, job, &due, target, &ready.dress, trace);
+    step_in(place.filter(|_| outside)).await;
+    let out = outgoing(state, job, &due.content, target, &ready.dress, trace);
     let posted = post(state, stop, out, place).await;
-    close(state, queue, job, &due, &attempt, posted, turn, Some(pass)).await
+    close(state, queue, job, &due.to.sending, line, posted, Some(pass)).await
+}
+
+/// Takes a place again for the POST: none is held while the line is being written, so that many lines share a commit.
+async fn step_in(place: Option<&Context>) {
+    if let Some(place) = place {
+        place.step_in().await;
+    }
 }
 
 /// The POST. It leaves its place in the pool when the receiver takes its time, so that those that hang hold nobody else up,
@@ -202,20 +235,20 @@ fn wanted(due: &Due) -> Result<&str, String> {
 fn outgoing(
     state: &FanoutState,
     job: &Deliver,
-    due: &Due,
+    content: &Content,
     target: &Target,
     dress: &Dress,
     trace: Option<&str>,
 ) -> Outgoing {
     let timestamp_s = state.clock.now().as_ms().div_euclid(1_000);
-    let (message, event_type) = (job.message.as_str(), due.event_type.as_str());
-    let mut headers = dress.headers(Stamp { message, event_type, timestamp_s, body: &due.body });
+    let (message, event_type) = (job.message.as_str(), &*content.event_type);
+    let mut headers = dress.headers(Stamp { message, event_type, timestamp_s, body: &content.body });
     // Outside of the signature: it says what caused this, and nothing that a receiver could rely on. One that is no header's
     // value is left out.
     if let Some(trace) = trace.and_then(|trace| HeaderValue::from_str(trace).ok()) {
         headers.insert("traceparent", trace);
     }
-    Outgoing { uri: target.uri.clone(), headers, body: due.body.clone() }
+    Outgoing { uri: target.uri.clone(), headers, body: content.body.clone() }
 }
 
 /// Goes through the gate: a place, a token, the breaker.
@@ -242,23 +275,35 @@ fn max_concurrency(state: &FanoutState, sending: &Sending) -> u32 {
 }
 
 /// Opens the line in the log, which is also the endpoint's lease for this POST.
-async fn open(state: &FanoutState, job: &Deliver, due: &Due, host: &str, turn: Turn) -> Result<String, JobError> {
-    let opening = opening(state, job, &due.id, due.sending(), host, turn);
-    let (attempt, now) = (opening.attempt.clone(), opening.now);
-    match state.db.together(opening).await? {
-        Said::Opened => Ok(attempt),
-        Said::Busy => Err(snooze(state.gate.busy(&job.endpoint, now))),
+async fn open(
+    state: &FanoutState,
+    job: &Deliver,
+    due: &Due,
+    host: &Arc<str>,
+    turn: Turn,
+) -> Result<Arc<Opening>, JobError> {
+    let line = Arc::new(opening(state, job, &due.id, due.sending(), host, turn));
+    match state.db.together(Arc::clone(&line)).await? {
+        Said::Opened => Ok(line),
+        Said::Busy => Err(snooze(state.gate.busy(&job.endpoint, line.now))),
         Said::InLine { until } => Err(in_line(state, job, until)),
     }
 }
 
-fn opening(state: &FanoutState, job: &Deliver, delivery: &str, sending: &Sending, host: &str, turn: Turn) -> Opening {
+fn opening(
+    state: &FanoutState,
+    job: &Deliver,
+    delivery: &str,
+    sending: &Sending,
+    host: &Arc<str>,
+    turn: Turn,
+) -> Opening {
     let now = state.clock.now();
     Opening {
         attempt: state.new_id("att_", now),
         delivery: delivery.to_owned(),
         endpoint: job.endpoint.clone(),
-        host: host.to_owned(),
+        host: Arc::clone(host),
         turn,
         now,
         expires_at: now.after(state.config.timeout() + MARGIN),
@@ -276,44 +321,44 @@ fn in_line(state: &FanoutState, job: &Deliver, until: Option<Timestamp>) -> JobE
 }
 
 /// Closes the line, moves the delivery on, and says what becomes of the job.
-#[expect(clippy::too_many_arguments, reason = "the one place where all of an attempt comes together")]
 async fn close(
     state: &FanoutState,
     queue: &Queue,
     job: &Deliver,
-    due: &Due,
-    attempt: &str,
+    sending: &Sending,
+    line: Arc<Opening>,
     posted: Posted,
-    turn: Turn,
     pass: Option<Pass>,
 ) -> Result<Done, JobError> {
-    let Judged { next, wait, disable, shown } = judge(state, due, &posted, turn);
-    let closing = Closing {
-        attempt: attempt.to_owned(),
-        delivery: due.id.clone(),
-        endpoint: job.endpoint.clone(),
-        posted: posted.clone(),
-        turn,
-        next,
-        disable,
-        was_failing: due.to.failing_since.is_some(),
-        disable_after: state.config.disable_after(),
-        strict: due.sending().ordering == Ordering::Strict,
-        now: state.clock.now(),
+    let turn = line.turn;
+    let Judged { next, wait, disable, shown } = judge(state, sending, &posted, turn);
+    let (posted, disable_after, now) = (Arc::new(posted), state.config.disable_after(), state.clock.now());
+    let closing = Closing { line, posted: Arc::clone(&posted), next, disable, disable_after, now };
+    let mut writing = pin!(state.db.together(closing));
+    // Polled once it stands in line: whoever takes its place opens a line behind it.
+    let written = poll!(writing.as_mut());
+    let pass = pass.map(|mut pass| {
+        pass.leave();
+        pass
+    });
+    let closed = match written {
+        Poll::Ready(closed) => closed?,
+        Poll::Pending => writing.await?,
     };
-    let closed = state.db.together(closing).await?;
     if let Some(pass) = pass {
         let rule = BreakerRule { failures: state.config.breaker_failures, cooldown: state.config.breaker_cooldown() };
         if let Err(error) = pass.report(queue.store().as_ref(), shown, posted.duration, rule).await {
             tracing::warn!(endpoint = job.endpoint, %error, "the endpoint's breaker was not told of a POST");
         }
     }
-    wake(queue, closed.next_in_line).await;
+    if closed.next_in_line.is_some() {
+        wake(queue, closed.next_in_line).await;
+    }
     if let Some(reason) = &closed.disabled {
         tracing::warn!(endpoint = job.endpoint, reason, "the endpoint is disabled; what waits for it is kept");
     }
     if closed.noticed
-        && let Err(error) = super::tell(state, queue).await
+        && let Err(error) = Box::pin(super::tell(state, queue)).await
     {
         tracing::warn!(%error, "what happened to an endpoint is told later");
     }
@@ -356,14 +401,15 @@ fn report(job: &Deliver, posted: &Posted, turn: Turn, moved: bool) {
 }
 
 fn decide(answer: &Answer, next: Next, wait: Duration) -> Result<Done, JobError> {
-    let what = match answer {
-        Answer::Status { status, .. } => format!("the receiver answered {status}"),
-        Answer::Nothing { class, error } => format!("{}: {error}", class.as_str()),
+    let what = || match answer {
+        Answer::Status { status, .. } => anyhow!("the receiver answered {status}"),
+        Answer::Nothing { class, error } => anyhow!("{}: {error}", class.as_str()),
     };
     match next {
-        Next::Succeeded => Ok(Done::with(what)),
+        // The log says what came back: kept with the job too, it would be one more write for each delivery.
+        Next::Succeeded => Ok(Done::default()),
         Next::Cancelled(why) => Err(JobError::cancelled(why)),
         // The wait counts only for `Again`: after the last attempt, or a stop, the worker decides.
-        Next::Exhausted | Next::Again(_) | Next::Unchanged => Err(JobError::retry_after(anyhow!(what), wait)),
+        Next::Exhausted | Next::Again(_) | Next::Unchanged => Err(JobError::retry_after(what(), wait)),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::deliver::Deliver;
 use super::event_types::{self, EventTypeError};
-use super::ledger::{BATCH, CloseMessage, OpenBatch};
+use super::ledger::{BATCH, CloseMessage, Content, OpenBatch};
 use super::{Event, FanoutState};
 use crate::clock::Timestamp;
 use crate::job::{Done, JobError, JobId, JobSpec};
@@ -25,6 +25,8 @@ pub(super) struct Batch {
     pub(super) last: Option<String>,
     /// An earlier run has finished.
     pub(super) fanned: bool,
+    /// What the message says, if it was written with this part.
+    pub(super) content: Option<Content>,
 }
 
 /// A delivery that was opened.
@@ -65,6 +67,9 @@ pub async fn fan_out(
         let (now, entropy) = (state.clock.now(), state.entropy.clone());
         let open = OpenBatch { event: event.clone(), at, after, now, entropy };
         let batch = state.db.together(open).await?;
+        if let Some(content) = batch.content {
+            state.contents.keep(&batch.message, content);
+        }
         if batch.fanned {
             return Ok(report(&batch.message, 0));
         }
@@ -89,6 +94,11 @@ pub async fn fan_out(
 /// The job of a delivery has the delivery's own number, so that each is found from the other.
 pub(super) fn job_of(delivery: &str) -> Option<JobId> {
     delivery.strip_prefix("dlv_")?.parse().ok()
+}
+
+/// The delivery that a job of this number brings, unless somebody has taken it up again.
+pub(super) fn delivery_of(job: JobId) -> String {
+    format!("dlv_{}", uuid::Uuid::from_bytes(*job.as_bytes()).simple())
 }
 
 /// The job that brings a delivery, as its endpoint's schedule (or the configured one) has it.

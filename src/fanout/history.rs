@@ -18,10 +18,17 @@ macro_rules! delivery_columns {
         "id, message_id, endpoint_id, tenant, state, attempts, next_at, last_status, last_error, created_at, updated_at"
     };
 }
-macro_rules! attempt_columns {
+/// The lines of the delivery `$1` below the id `$2`: those in the log, and those of POSTs under way.
+macro_rules! lines {
     () => {
-        "id, delivery_id, attempt, at, ended_at, node, host, address, reused, status, error_class, error, duration_ms,
-         dns_ms, connect_ms, tls_ms, first_byte_ms, next_at, reply"
+        "select id, delivery_id, attempt, at, ended_at, node, host, address, reused, status, error_class, error, duration_ms,
+                dns_ms, connect_ms, tls_ms, first_byte_ms, next_at, reply
+         from delivery_attempts where delivery_id = $1 and id < $2
+         union all
+         select id, delivery_id, attempt, at, null, node, host, null, null, null, null, null, null,
+                null, null, null, null, null, ''
+         from delivery_posts
+         where endpoint_id = (select endpoint_id from deliveries where id = $1) and delivery_id = $1 and id < $2"
     };
 }
 
@@ -38,7 +45,7 @@ macro_rules! by {
             delivery_columns!(),
             " from deliveries where ",
             $column,
-            " = $1 and id < $2 order by id desc limit $3"
+            " and id < $2 order by id desc limit $3"
         )
     };
 }
@@ -128,17 +135,19 @@ pub async fn deliveries(
     page: &PageRequest,
 ) -> Result<Page<Delivery>, HistoryError> {
     let named = [filter.message.is_some(), filter.endpoint.is_some(), filter.tenant.is_some(), filter.state.is_some()];
-    let filtered = named.into_iter().filter(|n| *n).count() > 1;
+    // Those that succeeded are nearly all there are, and have no index of their own.
+    let succeeded = filter.state == Some(DeliveryState::Succeeded);
+    let filtered = succeeded || named.into_iter().filter(|n| *n).count() > 1;
     let (below, look) = (page.below("dlv_")?, page.look(filtered));
     // The narrowest index first: a message has few deliveries, a state worth asking for (exhausted) is rare.
     let (text, key) = if let Some(message) = &filter.message {
-        (by!("message_id"), Some(message.as_str()))
-    } else if let Some(state) = filter.state {
-        (by!("state"), Some(state.as_str()))
+        (by!("message_id = $1"), Some(message.as_str()))
+    } else if let Some(state) = filter.state.filter(|state| *state != DeliveryState::Succeeded) {
+        (by!("state <> 'succeeded' and state = $1"), Some(state.as_str()))
     } else if let Some(endpoint) = &filter.endpoint {
-        (by!("endpoint_id"), Some(endpoint.as_str()))
+        (by!("endpoint_id = $1"), Some(endpoint.as_str()))
     } else if let Some(tenant) = &filter.tenant {
-        (by!("tenant"), Some(tenant.as_str()))
+        (by!("tenant = $1"), Some(tenant.as_str()))
     } else {
         (concat!("select ", delivery_columns!(), " from deliveries where id < $1 order by id desc limit $2"), None)
     };
@@ -176,10 +185,7 @@ pub async fn attempts(
     let (below, look) = (page.below("att_")?, page.look(false));
     let rows: Vec<AttemptRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
-            concat!(
-                "select ", attempt_columns!(),
-                " from delivery_attempts where delivery_id = $1 and id < $2 order by id desc limit $3"
-            ),
+            concat!("select * from (", lines!(), ") l order by id desc limit $3"),
         )
         .bind(delivery)
         .bind(below)

@@ -3,7 +3,7 @@
 //! The status line decides. What follows it is only for the log: read to 16 KiB or to the deadline, never decompressed,
 //! and then the connection is closed, so a receiver that streams for ever costs neither memory nor time. A receiver
 //! that has said 2xx is not asked again because the rest of its reply broke off. Redirects are answers like any other.
-//! Connections are kept and used again; [`connect`] makes them.
+//! Connections are kept and used again ([`wires`]); [`connect`] makes them.
 
 use std::error::Error;
 use std::path::Path;
@@ -12,20 +12,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::Full;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Request, Response, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::{Method, Request, Uri};
 use tokio_util::sync::CancellationToken;
 
-use self::connect::{ConnectError, Connector, Opened, Steps, TRACE, Trace};
+use self::connect::{ConnectError, Connector, Steps, Trace};
+use self::wires::{Exchange, WireError, Wires};
 use super::guard::{Guard, UrlRefused};
 use crate::outbound;
 
 mod connect;
 mod proxy;
+mod wires;
 
 pub(super) use proxy::Proxy;
 
@@ -38,8 +37,6 @@ const KEEP_MAX: usize = 1_024;
 const ERROR_MAX: usize = 500;
 /// A POST under way gets so long to end when its job shall stop: less than the worker gives the job.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_PER_HOST: usize = 64;
 /// By which a receiver steers its sender.
 const STEER: HeaderName = HeaderName::from_static("webhook-delivery");
 
@@ -136,7 +133,7 @@ enum Cut {
 
 /// Makes POSTs and keeps the connections.
 pub(super) struct Courier {
-    client: Client<Connector, Full<Bytes>>,
+    wires: Wires,
     deadline: Duration,
 }
 
@@ -156,34 +153,50 @@ impl Courier {
         roots: Option<&Path>,
     ) -> Result<Self, outbound::TlsError> {
         let tls = Arc::new(outbound::tls(roots)?);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .http1_max_buf_size(HEAD_MAX)
-            .http2_max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX));
-        Ok(Self { client: builder.build(Connector { guard, proxy: proxy.map(Arc::new), tls }), deadline })
+        Ok(Self { wires: Wires::new(Connector { guard, proxy, tls }), deadline })
     }
 
     /// Sends it, once. When `stop` rings it soon comes to an end.
     pub(super) async fn post(&self, stop: &CancellationToken, out: Outgoing) -> Posted {
-        let (trace, started) = (Arc::new(Trace::default()), Instant::now());
+        let (trace, started) = (Trace::default(), Instant::now());
         let mut cut = pin!(cut(self.deadline, stop));
-        let sending = TRACE.scope(Arc::clone(&trace), self.client.request(request(out)));
+        let sending = self.wires.exchange(request(out), &trace);
         let nothing = |class, error| Posted::nothing(class, error, trace.steps(), started.elapsed());
         match until(cut.as_mut(), sending).await {
             Err(Cut::Deadline) => {
                 nothing(ErrorClass::Timeout, format!("no reply within {} ms", self.deadline.as_millis()))
             }
             Err(Cut::Stop) => nothing(ErrorClass::Stopped, "the job was stopped before a reply came".to_owned()),
-            Ok(Err(error)) => {
+            Ok(Err(WireError::Connect(error))) => nothing(class_of(&error), error.to_string()),
+            Ok(Err(WireError::Http(error))) => {
                 let (class, error) = classify(&error);
                 nothing(class, error)
             }
-            Ok(Ok(response)) => reply(response, started, cut, trace.steps()).await,
+            Ok(Ok(exchange)) => self.reply(exchange, started, cut).await,
         }
+    }
+
+    /// Reads the beginning of the body, then closes the connection if there is more.
+    async fn reply(
+        &self,
+        mut exchange: Exchange,
+        started: Instant,
+        cut: Pin<&mut impl Future<Output = Cut>>,
+    ) -> Posted {
+        let first_byte = Some(started.elapsed());
+        let headers = exchange.response.headers();
+        let answer = Answer::Status {
+            status: exchange.response.status().as_u16(),
+            retry_after: headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned),
+            steer: headers.get(STEER).and_then(steer),
+        };
+        let (kept, whole) = read(&mut exchange, cut).await;
+        let (reply, steps, reused) = (excerpt(&kept), std::mem::take(&mut exchange.steps), Some(exchange.reused));
+        let duration = started.elapsed();
+        if whole {
+            self.wires.give_back(exchange).await;
+        }
+        Posted { answer, reply, steps, reused, first_byte, duration }
     }
 }
 
@@ -191,27 +204,6 @@ fn request(out: Outgoing) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(out.body));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (Method::POST, out.uri, out.headers);
     request
-}
-
-/// Reads the beginning of the body, then closes the connection if there is more.
-async fn reply(
-    response: Response<Incoming>,
-    started: Instant,
-    cut: Pin<&mut impl Future<Output = Cut>>,
-    traced: Steps,
-) -> Posted {
-    let first_byte = Some(started.elapsed());
-    let taken = response.extensions().get::<Opened>().map(Opened::take);
-    let (steps, reused) = taken.map_or((traced, None), |(steps, reused)| (steps, Some(reused)));
-    let headers = response.headers();
-    let answer = Answer::Status {
-        status: response.status().as_u16(),
-        retry_after: headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned),
-        steer: headers.get(STEER).and_then(steer),
-    };
-    let mut body = response.into_body();
-    let reply = excerpt(&read(&mut body, cut).await);
-    Posted { answer, reply, steps, reused, first_byte, duration: started.elapsed() }
 }
 
 fn steer(value: &HeaderValue) -> Option<Steer> {
@@ -241,17 +233,22 @@ async fn until<T>(cut: Pin<&mut impl Future<Output = Cut>>, work: impl Future<Ou
     }
 }
 
-/// The beginning of the body; a body that breaks off or goes on for ever is cut, not an error.
-async fn read(body: &mut Incoming, mut cut: Pin<&mut impl Future<Output = Cut>>) -> Vec<u8> {
+/// The beginning of the body, and whether that was all of it; a body that breaks off or goes on for ever is cut, not an error.
+async fn read(exchange: &mut Exchange, mut cut: Pin<&mut impl Future<Output = Cut>>) -> (Vec<u8>, bool) {
     let mut kept = Vec::new();
     while kept.len() < READ_MAX {
-        let Ok(Some(Ok(frame))) = until(cut.as_mut(), body.frame()).await else { break };
-        // Trailers are of no interest.
-        let Ok(chunk) = frame.into_data() else { continue };
-        let room = READ_MAX - kept.len();
-        kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        match until(cut.as_mut(), exchange.frame()).await {
+            Ok(None) => return (kept, true),
+            Ok(Some(Ok(frame))) => {
+                // Trailers are of no interest.
+                let Ok(chunk) = frame.into_data() else { continue };
+                let room = READ_MAX - kept.len();
+                kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            }
+            Ok(Some(Err(_))) | Err(_) => break,
+        }
     }
-    kept
+    (kept, false)
 }
 
 /// Text of at most 1 KiB without NUL, which Postgres refuses.
@@ -270,9 +267,6 @@ fn classify(error: &(dyn Error + 'static)) -> (ErrorClass, String) {
     let (mut class, mut text) = (ErrorClass::Broken, String::new());
     let mut cause = Some(error);
     while let Some(inner) = cause {
-        if let Some(failed) = inner.downcast_ref::<ConnectError>() {
-            return (class_of(failed), failed.to_string());
-        }
         if inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
             class = ErrorClass::Timeout;
         }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::history::DeliveryState;
+use super::recovery::first_id;
 use crate::clock::Timestamp;
 use crate::data::Database;
 use crate::metrics::PRUNED;
@@ -42,34 +44,47 @@ pub async fn prune(db: &Database, before: Timestamp, limit: u32) -> Result<u64, 
 }
 
 /// A job that is alive after all (its queue was paused for so long) still delivers: only success ends a delivery.
+///
+/// Walks those that were opened before `before`, a bounded number in each state: one that was taken up again since is passed
+/// over, and settles or comes to be one that nothing has touched.
 async fn abandon(db: &Database, before: Timestamp, limit: i64) -> Result<(), sqlx::Error> {
-    let rows = on_pool!(db.write(), pool => {
-        sqlx::query(
-            "update deliveries
-             set state = 'cancelled', next_at = null, settled_at = $2,
-                 last_error = 'abandoned: its job has ended without a last attempt'
-             where id in (select id from deliveries
-                          where settled_at is null and updated_at < $1 order by updated_at limit $3)",
-        )
-        .bind(before.as_ms())
-        .bind(before.after(ABANDONED_FOR).as_ms())
-        .bind(limit)
-        .execute(pool)
-        .await?
-        .rows_affected()
-    });
+    let mut rows = 0;
+    for state in [DeliveryState::Pending, DeliveryState::Failed] {
+        rows += on_pool!(db.write(), pool => {
+            sqlx::query(
+                "update deliveries
+                 set state = 'cancelled', next_at = null, settled_at = $2,
+                     last_error = 'abandoned: its job has ended without a last attempt'
+                 where settled_at is null and updated_at < $1 and id in
+                   (select id from deliveries where state <> 'succeeded' and state = $3 and id < $4 order by id limit $5)",
+            )
+            .bind(before.as_ms())
+            .bind(before.after(ABANDONED_FOR).as_ms())
+            .bind(state.as_str())
+            .bind(first_id("dlv_", before))
+            .bind(limit.saturating_mul(LOOK))
+            .execute(pool)
+            .await?
+            .rows_affected()
+        });
+    }
     if rows > 0 {
         tracing::warn!(rows, "marked deliveries as cancelled that no job will bring any more");
     }
     Ok(())
 }
 
+/// Old unsettled deliveries that are looked at for each row that a step may take.
+const LOOK: i64 = 4;
+
 const STEPS: [(&str, &str); 3] = [
     (
         "delivery_attempts",
-        "delete from delivery_attempts where id in
-           (select a.id from delivery_attempts a join deliveries d on d.id = a.delivery_id
-            where a.at < $1 and d.settled_at < $1 order by a.at limit $2)",
+        // Of the oldest settled ones; the next step takes those that have none left, so that they are not walked again.
+        "delete from delivery_attempts where (delivery_id, id) in
+           (select a.delivery_id, a.id
+            from (select id from deliveries where settled_at < $1 order by settled_at limit $2) d
+                 cross join delivery_attempts a where a.delivery_id = d.id limit $2)",
     ),
     (
         "deliveries",

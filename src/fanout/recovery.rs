@@ -149,6 +149,6 @@ impl Recovery {
 }
 
 /// The id that sorts before all those made at `at` or later.
-fn first_id(prefix: &str, at: Timestamp) -> String {
+pub(super) fn first_id(prefix: &str, at: Timestamp) -> String {
     format!("{prefix}{:012x}", at.as_ms().max(0))
 }

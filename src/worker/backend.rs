@@ -50,6 +50,8 @@ pub(super) struct Source {
     pub(super) store: Arc<dyn Store>,
     pub(super) queue: QueueName,
     pub(super) places: Arc<Semaphore>,
+    /// How many of them there are.
+    pub(super) width: usize,
     /// Where attempts wait that have left their places.
     pub(super) seats: Arc<Semaphore>,
     /// One claim takes at most so many.
@@ -133,7 +135,9 @@ impl Source {
     fn tickets(&self, jobs: Vec<Claimed>, places: &mut OwnedSemaphorePermit) -> Vec<Ticket> {
         // The store gives out at most as many jobs as there are places.
         let seats = || Arc::clone(&self.seats);
-        jobs.into_iter().filter_map(|job| Some(Ticket::new(job, Place::new(places.split(1)?, seats())))).collect()
+        jobs.into_iter()
+            .filter_map(|job| Some(Ticket::new(job, Place::new(places.split(1)?, self.width, seats()))))
+            .collect()
     }
 
     /// Hands jobs back that were claimed and never begun.

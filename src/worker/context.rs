@@ -157,6 +157,17 @@ impl Context {
         self.place.leave()
     }
 
+    /// Leaves this job's place in its pool for a while: for a handler that waits for its turn before it begins with its work
+    /// proper, and then comes back with [`Context::step_in`]. False: enough of the pool are outside; nothing has changed.
+    pub fn step_out(&self) -> bool {
+        self.place.step_out()
+    }
+
+    /// Waits for a place in the pool again.
+    pub async fn step_in(&self) {
+        self.place.step_in().await;
+    }
+
     /// Waits `delay`, or less when the job shall stop. False: it shall stop.
     pub async fn pause(&self, delay: Duration) -> bool {
         tokio::select! {

@@ -4,9 +4,13 @@
 //! place to the next job, and then holds one of a bounded number of seats. So a few dozen strangers that don't answer hold
 //! up nobody, and what a process holds stays bounded.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Attempts of one pool that wait outside before they begin their work with a stranger: as many as this times the pool's places,
+/// those that wait for other reasons counted in.
+const EARLY: usize = 2;
 
 /// Attempts of one pool that may wait outside of their places at once.
 pub(super) const SEATS: usize = 1_000;
@@ -18,17 +22,50 @@ pub(super) struct Place(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     held: Mutex<Option<OwnedSemaphorePermit>>,
+    places: Arc<Semaphore>,
     seats: Arc<Semaphore>,
+    /// It goes out early only while more seats than this are free.
+    spare: usize,
 }
 
 impl Place {
-    pub(super) fn new(place: OwnedSemaphorePermit, seats: Arc<Semaphore>) -> Self {
-        Self(Arc::new(Shared { held: Mutex::new(Some(place)), seats }))
+    /// A place in a pool that has `width` of them.
+    pub(super) fn new(place: OwnedSemaphorePermit, width: usize, seats: Arc<Semaphore>) -> Self {
+        let spare = SEATS.saturating_sub(width.saturating_mul(EARLY));
+        let places = Arc::clone(place.semaphore());
+        Self(Arc::new(Shared { held: Mutex::new(Some(place)), places, seats, spare }))
+    }
+
+    /// Changes the place for a seat for a while, if not many have done so. False: nothing has changed.
+    pub(super) fn step_out(&self) -> bool {
+        self.0.seats.available_permits() > self.0.spare && self.leave()
+    }
+
+    /// Waits for a place again; nothing where it holds one, or has ended.
+    pub(super) async fn step_in(&self) {
+        if !self.has_seat() {
+            return;
+        }
+        // Never closed.
+        let Ok(place) = Arc::clone(&self.0.places).acquire_owned().await else { return };
+        let mut held = self.lock();
+        if held.is_some() {
+            *held = Some(place);
+        }
+    }
+
+    fn has_seat(&self) -> bool {
+        self.lock().as_ref().is_some_and(|held| Arc::ptr_eq(held.semaphore(), &self.0.seats))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        // Every change is one assignment: a panic elsewhere can't leave it half done.
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the place for a seat. False: there is none, or this is done already; nothing has changed.
     pub(super) fn leave(&self) -> bool {
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.lock();
         if held.as_ref().is_none_or(|place| Arc::ptr_eq(place.semaphore(), &self.0.seats)) {
             return false;
         }
@@ -39,7 +76,7 @@ impl Place {
 
     /// What it holds, place or seat, to be freed by the caller; once.
     pub(super) fn take(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().take()
     }
 }
 
@@ -50,7 +87,7 @@ mod tests {
     #[test]
     fn who_leaves_a_place_frees_it_and_holds_a_seat_and_seats_are_bounded() {
         let (places, seats) = (Arc::new(Semaphore::new(2)), Arc::new(Semaphore::new(1)));
-        let place = || Place::new(Arc::clone(&places).try_acquire_owned().unwrap(), Arc::clone(&seats));
+        let place = || Place::new(Arc::clone(&places).try_acquire_owned().unwrap(), 2, Arc::clone(&seats));
         let (first, second) = (place(), place());
         assert_eq!(places.available_permits(), 0);
         assert!(first.leave());
@@ -63,5 +100,27 @@ mod tests {
         assert!(!first.leave() && first.take().is_none(), "it has ended");
         drop(second);
         assert_eq!(places.available_permits(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_steps_out_waits_for_a_place_to_come_back_and_few_may() {
+        let (places, seats) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(SEATS)));
+        let place = || Place::new(Arc::clone(&places).try_acquire_owned().unwrap(), 1, Arc::clone(&seats));
+        let first = place();
+        first.step_in().await;
+        assert_eq!(places.available_permits(), 0, "it is in");
+        assert!(first.step_out());
+        let second = place();
+        assert!(futures_util::poll!(std::pin::pin!(first.step_in())).is_pending(), "the other one has the place");
+        assert!(second.step_out());
+        first.step_in().await;
+        assert_eq!((places.available_permits(), seats.available_permits()), (0, SEATS - 1));
+        assert!(first.step_out());
+        let third = place();
+        assert!(!third.step_out(), "twice as many as there are places are outside");
+        assert!(third.leave(), "who waits for a stranger still may");
+        drop(second.take());
+        second.step_in().await;
+        assert_eq!(places.available_permits(), 1, "it has ended: it takes none");
     }
 }

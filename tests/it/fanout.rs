@@ -22,4 +22,5 @@ mod sealing;
 mod stage;
 mod steering;
 mod tls;
+mod upgrading;
 mod working;

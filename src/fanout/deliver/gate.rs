@@ -45,6 +45,8 @@ pub(super) struct Pass {
     gate: Arc<Gate>,
     endpoint: String,
     probe: bool,
+    /// It counts among those under way.
+    counts: bool,
 }
 
 /// Not now: come back after this.
@@ -101,7 +103,7 @@ impl Gate {
             return Err(seen.busy(now));
         }
         seen.running += 1;
-        Ok(Pass { gate: Arc::clone(self), endpoint: endpoint.to_owned(), probe: false })
+        Ok(Pass { gate: Arc::clone(self), endpoint: endpoint.to_owned(), probe: false, counts: true })
     }
 
     /// When a job comes back that waits for something that ends after `base`.
@@ -211,6 +213,15 @@ impl Pass {
         }
     }
 
+    /// The POST has ended: its place is another one's, also while what came of it is still being written down.
+    pub(super) fn leave(&mut self) {
+        if std::mem::take(&mut self.counts)
+            && let Some(seen) = self.gate.lock().get_mut(&self.endpoint)
+        {
+            seen.running = seen.running.saturating_sub(1);
+        }
+    }
+
     fn heed(&self, state: BreakerState) {
         let mut map = self.gate.lock();
         let seen = map.entry(self.endpoint.clone()).or_default();
@@ -224,9 +235,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if let Some(seen) = self.gate.lock().get_mut(&self.endpoint) {
-            seen.running = seen.running.saturating_sub(1);
-        }
+        self.leave();
     }
 }
 
@@ -255,6 +264,17 @@ mod tests {
         let again = gate.enter("ep_1", 2, NOW);
         assert!(again.is_ok());
         drop(first);
+    }
+
+    #[test]
+    fn a_place_that_is_left_early_is_freed_once() {
+        let gate = Arc::new(Gate::default());
+        let mut first = gate.enter("ep_1", 1, NOW).unwrap();
+        first.leave();
+        let second = gate.enter("ep_1", 1, NOW);
+        assert!(second.is_ok(), "its POST has ended");
+        drop(first);
+        assert!(gate.enter("ep_1", 1, NOW).is_err(), "the second one is still under way");
     }
 
     #[test]

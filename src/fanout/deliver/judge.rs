@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::super::FanoutState;
 use super::super::endpoints::{ASKED_TO_STOP, GONE};
-use super::super::ledger::{Due, Next};
+use super::super::ledger::Next;
 use super::super::post::{Answer, ErrorClass, Posted, Steer};
-use super::Turn;
 use super::gate::Shown;
+use super::{Sending, Turn};
 use crate::job::parse_retry_after;
 
 /// A receiver that says 429 and names no time is left alone for so long. (A 503 without a time is what any broken proxy
@@ -30,7 +30,7 @@ pub(super) struct Judged {
 }
 
 /// Of one POST.
-pub(super) fn judge(state: &FanoutState, due: &Due, posted: &Posted, turn: Turn) -> Judged {
+pub(super) fn judge(state: &FanoutState, sending: &Sending, posted: &Posted, turn: Turn) -> Judged {
     let now = state.clock.now();
     let steer = match &posted.answer {
         Answer::Status { steer, .. } => *steer,
@@ -61,7 +61,7 @@ pub(super) fn judge(state: &FanoutState, due: &Due, posted: &Posted, turn: Turn)
         Some(Steer::Abort) => judged(Next::Cancelled("the receiver answered `webhook-delivery: abort-message`"), shown),
         None if turn.is_last => judged(Next::Exhausted, shown),
         None => {
-            let delays = due.sending().retry_delays_ms.as_deref().unwrap_or(&state.config.retry_delays_ms);
+            let delays = sending.retry_delays_ms.as_deref().unwrap_or(&state.config.retry_delays_ms);
             let scheduled = state.config.delay_in(delays, turn.number, &state.entropy);
             // Never a shorter wait: the schedule spends its attempts over days, and a receiver that says "in a second" ten
             // times would use them up in ten.

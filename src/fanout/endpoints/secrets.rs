@@ -95,6 +95,13 @@ impl SignerRow {
     }
 }
 
+impl SecretRow {
+    /// It signs no more.
+    pub(in super::super) fn has_run_out(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now.as_ms())
+    }
+}
+
 impl std::fmt::Debug for SecretRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SecretRow").field("id", &self.id).finish_non_exhaustive()

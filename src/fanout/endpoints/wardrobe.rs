@@ -26,7 +26,7 @@ pub(in super::super) struct Wardrobe(Mutex<HashMap<String, Kept>>);
 #[derive(Clone, Debug)]
 pub(in super::super) struct Target {
     pub(in super::super) uri: Uri,
-    pub(in super::super) host: String,
+    pub(in super::super) host: Arc<str>,
 }
 
 /// An endpoint that is ready to be sent to.
@@ -41,6 +41,8 @@ pub(in super::super) struct Ready {
 struct Kept {
     /// As it was last read.
     to: Arc<Addressee>,
+    /// The number of the last change of any endpoint, then.
+    revision: i64,
     ready: Arc<Ready>,
 }
 
@@ -62,9 +64,10 @@ impl Wardrobe {
         endpoint: &str,
         url: &str,
         to: &Arc<Addressee>,
+        revision: i64,
     ) -> Result<Arc<Ready>, EndpointError> {
         if let Some(kept) = self.lock().get_mut(endpoint).filter(|kept| kept.fits(to)) {
-            kept.to = Arc::clone(to);
+            (kept.to, kept.revision) = (Arc::clone(to), revision);
             return Ok(Arc::clone(&kept.ready));
         }
         let target = target(&state.guard, url);
@@ -78,14 +81,22 @@ impl Wardrobe {
         if map.len() >= KEPT && !map.contains_key(endpoint) {
             map.clear();
         }
-        map.insert(endpoint.to_owned(), Kept { to: Arc::clone(to), ready: Arc::clone(&ready) });
+        map.insert(endpoint.to_owned(), Kept { to: Arc::clone(to), revision, ready: Arc::clone(&ready) });
         Ok(ready)
     }
 
     /// The endpoint as it was at the last delivery; whoever goes by it must find out whether it still is.
-    pub(in super::super) fn known(&self, endpoint: &str) -> Option<(Arc<Addressee>, Arc<Ready>)> {
+    /// The number says under which change of the endpoints that was.
+    pub(in super::super) fn known(&self, endpoint: &str) -> Option<(Arc<Addressee>, i64, Arc<Ready>)> {
         let map = self.lock();
-        map.get(endpoint).map(|kept| (Arc::clone(&kept.to), Arc::clone(&kept.ready)))
+        map.get(endpoint).map(|kept| (Arc::clone(&kept.to), kept.revision, Arc::clone(&kept.ready)))
+    }
+
+    /// Says that `to` was found unchanged under a later number.
+    pub(in super::super) fn confirm(&self, endpoint: &str, to: &Arc<Addressee>, revision: i64) {
+        if let Some(kept) = self.lock().get_mut(endpoint).filter(|kept| Arc::ptr_eq(&kept.to, to)) {
+            kept.revision = kept.revision.max(revision);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
@@ -97,5 +108,5 @@ impl Wardrobe {
 fn target(guard: &Guard, url: &str) -> Result<Target, UrlRefused> {
     let url = guard.check(url)?;
     let uri = url.as_str().parse().map_err(|e| UrlRefused::Malformed(format!("it can't be asked for: {e}")))?;
-    Ok(Target { uri, host: url.host_str().unwrap_or_default().to_owned() })
+    Ok(Target { uri, host: url.host_str().unwrap_or_default().into() })
 }

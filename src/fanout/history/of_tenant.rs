@@ -132,15 +132,14 @@ pub async fn attempts(
     let rows: Vec<AttemptRow> = on_pool!(db.read(), pool => {
         sqlx::query_as(
             concat!(
-                "select ", attempt_columns!(),
-                " from delivery_attempts where delivery_id = $1 and id < $3
-                   and exists (select 1 from deliveries where id = $1 and tenant = $2) order by id desc limit $4"
+                "select * from (", lines!(),
+                ") l where exists (select 1 from deliveries where id = $1 and tenant = $4) order by id desc limit $3"
             ),
         )
         .bind(delivery)
-        .bind(tenant)
         .bind(below)
         .bind(look)
+        .bind(tenant)
         .fetch_all(pool)
         .await?
     });

@@ -41,7 +41,7 @@ pub struct Delivery {
     pub tenant: String,
     /// Where it is.
     pub state: DeliveryState,
-    /// POSTs tried.
+    /// POSTs that have ended.
     pub attempts: u32,
     /// When a failed one is tried again.
     pub next_at: Option<Timestamp>,

@@ -4,27 +4,29 @@
 //! that of another connection is void after each of them. All of it is read at each attempt, so a change of the endpoint,
 //! by whatever process, counts from the next delivery on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use sqlx::{FromRow, QueryBuilder};
 
 use super::super::deliver::{Ordering, Sending, SendingRow};
 use super::super::endpoints::{HeadersRow, SecretRow, SignerRow, signer_columns};
 use super::super::{Deliver, FanoutState};
+use super::content::Content;
+use super::lines::look;
 use crate::clock::Timestamp;
 use crate::data::{Tx, Write, padded};
-use crate::on_tx;
+use crate::{on_pool, on_tx};
 
 /// A delivery as its handler needs it.
 #[derive(Debug)]
 pub(in super::super) struct Due {
     pub(in super::super) id: String,
     pub(in super::super) state: String,
-    pub(in super::super) body: Bytes,
-    pub(in super::super) event_type: String,
+    pub(in super::super) content: Content,
     pub(in super::super) to: Arc<Addressee>,
+    /// The number of the last change of any endpoint when `to` was read: under the same number it still holds.
+    pub(in super::super) revision: i64,
 }
 
 /// The endpoint of a delivery; one that was deleted has no URL.
@@ -38,8 +40,6 @@ pub(in super::super) struct Addressee {
     pub(in super::super) pause_reason: Option<String>,
     pub(in super::super) headers: HeadersRow,
     pub(in super::super) header_prefix: Option<String>,
-    /// It has not answered 2xx since; milliseconds.
-    pub(in super::super) failing_since: Option<i64>,
     pub(in super::super) sending: Sending,
     /// Those that sign now, the current one first.
     pub(in super::super) secrets: Vec<SecretRow>,
@@ -59,6 +59,22 @@ impl Addressee {
             && self.pause_reason.is_none()
             && self.sending.ordering == Ordering::None
     }
+
+    /// A secret that signed when it was read signs no more.
+    pub(super) fn has_run_out(&self, now: Timestamp) -> bool {
+        self.secrets.iter().any(|secret| secret.has_run_out(now))
+    }
+}
+
+/// The delivery of a job that is run without its number.
+pub(in super::super) async fn number_of(state: &FanoutState, job: &Deliver) -> Result<Option<String>, sqlx::Error> {
+    on_pool!(state.db.read(), pool => {
+        sqlx::query_scalar("select id from deliveries where message_id = $1 and endpoint_id = $2")
+            .bind(&job.message)
+            .bind(&job.endpoint)
+            .fetch_optional(pool)
+            .await
+    })
 }
 
 /// Asks for one delivery.
@@ -87,7 +103,6 @@ struct EndpointRow {
     #[sqlx(flatten)]
     headers: HeadersRow,
     header_prefix: Option<String>,
-    failing_since: Option<i64>,
     #[sqlx(flatten)]
     sending: SendingRow,
     #[sqlx(flatten)]
@@ -121,15 +136,14 @@ impl Write for Wanted {
 }
 
 /// What each job has to know at its time, in their order.
-pub(super) async fn find(
+async fn find(
     tx: &mut Tx,
     asked: &[(&Deliver, Timestamp)],
 ) -> Result<Vec<Result<Option<Due>, Unreadable>>, sqlx::Error> {
     let deliveries = deliveries(tx, asked).await?;
-    let mut ids: Vec<&str> = asked.iter().map(|(job, _)| job.endpoint.as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
+    let ids: HashSet<&str> = asked.iter().map(|(job, _)| job.endpoint.as_str()).collect();
     let now = asked.iter().map(|(_, now)| *now).max().unwrap_or_default();
+    let revision = look(tx, &HashSet::new(), now).await?.revision;
     let addressees = addressees(tx, &ids, now).await?;
     let nobody = Arc::new(Addressee::default());
     let found = |(job, _): &(&Deliver, Timestamp)| {
@@ -140,8 +154,8 @@ pub(super) async fn find(
             Some(Some(to)) => Arc::clone(to),
             Some(None) => return Err(job.endpoint.clone()),
         };
-        let Delivery { id, state, body, event_type } = row.clone();
-        Ok(Some(Due { id, state, body, event_type, to }))
+        let Delivery { id, state, content } = row.clone();
+        Ok(Some(Due { id, state, content, to, revision }))
     };
     Ok(asked.iter().map(found).collect())
 }
@@ -150,8 +164,7 @@ pub(super) async fn find(
 struct Delivery {
     id: String,
     state: String,
-    body: Bytes,
-    event_type: String,
+    content: Content,
 }
 
 async fn deliveries(
@@ -172,30 +185,31 @@ async fn deliveries(
     });
     let by_pair = |row: DeliveryRow| {
         let DeliveryRow { message_id, endpoint_id, id, state, body, event_type } = row;
-        ((message_id, endpoint_id), Delivery { id, state, body: body.into(), event_type })
+        let content = Content { body: body.into(), event_type: event_type.into() };
+        ((message_id, endpoint_id), Delivery { id, state, content })
     };
     Ok(rows.into_iter().map(by_pair).collect())
 }
 
 /// The endpoints that are there; `None` for one that can't be read.
-async fn addressees(
+pub(super) async fn addressees(
     tx: &mut Tx,
-    ids: &[&str],
+    ids: &HashSet<&str>,
     now: Timestamp,
 ) -> Result<HashMap<String, Option<Arc<Addressee>>>, sqlx::Error> {
+    let ids: Vec<&str> = ids.iter().copied().collect();
     let rows: Vec<EndpointRow> = on_tx!(tx, conn => {
         let mut query = QueryBuilder::new("with v (id) as (");
-        query.push_values(padded(ids), |mut row, id| {
+        query.push_values(padded(&ids), |mut row, id| {
             row.push_bind(id.copied());
         });
         query.push(concat!(
             ") select e.id, e.url, e.reason, e.pause_reason, e.headers, e.headers_key,
-                      e.headers_sealed, e.header_prefix, t.failing_since,
+                      e.headers_sealed, e.header_prefix,
                       s.ordering, s.max_concurrency, s.rate_limit, s.rate_window_ms, s.retry_delays_ms, ",
             signer_columns!(),
             " from v cross join endpoints e
                    left join endpoint_delivery s on s.endpoint_id = e.id
-                   left join endpoint_trouble t on t.endpoint_id = e.id
                    left join endpoint_secrets k on k.endpoint_id = e.id and (k.expires_at is null or k.expires_at > ",
         ));
         query.push_bind(now.as_ms());
@@ -213,7 +227,6 @@ async fn addressees(
                 pause_reason: row.pause_reason,
                 headers: row.headers,
                 header_prefix: row.header_prefix,
-                failing_since: row.failing_since,
                 sending,
                 secrets: Vec::new(),
             })

@@ -2,10 +2,13 @@
 //!
 //! Many deliveries write at once, so their lines share commits ([`Database::together`](crate::data::Database::together)).
 
+mod log;
 mod many;
 
-pub(super) use many::open_all;
+pub(super) use log::interrupt;
+pub(super) use many::{Of, insert, look, opened};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::deliver::Turn;
@@ -38,13 +41,13 @@ pub(in super::super) enum Next {
     Unchanged,
 }
 
-/// A line to be opened.
-#[derive(Clone, Debug)]
+/// A line to be opened, and what it says from then on.
+#[derive(Debug)]
 pub(in super::super) struct Opening {
     pub(in super::super) attempt: String,
     pub(in super::super) delivery: String,
     pub(in super::super) endpoint: String,
-    pub(in super::super) host: String,
+    pub(in super::super) host: Arc<str>,
     pub(in super::super) turn: Turn,
     pub(in super::super) now: Timestamp,
     /// Afterwards nobody believes that the POST is still under way.
@@ -68,18 +71,13 @@ pub(in super::super) enum Said {
 /// A line to be closed.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Closing {
-    pub(in super::super) attempt: String,
-    pub(in super::super) delivery: String,
-    pub(in super::super) endpoint: String,
-    pub(in super::super) posted: Posted,
-    pub(in super::super) turn: Turn,
+    pub(in super::super) line: Arc<Opening>,
+    pub(in super::super) posted: Arc<Posted>,
     pub(in super::super) next: Next,
     /// The endpoint is to be disabled, for this reason.
     pub(in super::super) disable: Option<&'static str>,
-    pub(in super::super) was_failing: bool,
     /// The endpoint is disabled when it has failed for so long.
     pub(in super::super) disable_after: Option<Duration>,
-    pub(in super::super) strict: bool,
     pub(in super::super) now: Timestamp,
 }
 
@@ -97,7 +95,7 @@ pub(in super::super) struct Closed {
     pub(in super::super) next_in_line: Option<String>,
 }
 
-impl Write for Opening {
+impl Write for Arc<Opening> {
     type Output = Said;
     type Error = sqlx::Error;
 
@@ -106,11 +104,13 @@ impl Write for Opening {
     }
 
     async fn write_all(works: &[&Self], tx: &mut Tx) -> Result<Vec<Said>, sqlx::Error> {
-        let plain: Vec<&Self> = works.iter().copied().filter(|it| many::opens_plainly(it)).collect();
+        let node = works.first().map(|it| it.turn.node);
+        let is_plain = |it: &Self| many::opens_plainly(it) && Some(it.turn.node) == node;
+        let plain: Vec<&Self> = works.iter().copied().filter(|it| is_plain(it)).collect();
         let mut opened = many::open_all(tx, &plain).await?.into_iter();
         let mut said = Vec::with_capacity(works.len());
         for it in works {
-            let known = if many::opens_plainly(it) { opened.next() } else { None };
+            let known = if is_plain(it) { opened.next() } else { None };
             said.push(match known {
                 Some(word) => word,
                 None => open(tx, it).await?,
@@ -124,16 +124,24 @@ impl Write for Closing {
     type Output = Closed;
     type Error = sqlx::Error;
 
+    /// Whoever opens a line behind it finds its place free.
+    const GOES_FIRST: bool = true;
+
     async fn write(&self, tx: &mut Tx) -> Result<Closed, sqlx::Error> {
         close(tx, self).await
     }
 
     async fn write_all(works: &[&Self], tx: &mut Tx) -> Result<Vec<Closed>, sqlx::Error> {
-        let plain: Vec<&Self> = works.iter().copied().filter(|it| many::closes_plainly(it)).collect();
+        let node = works.first().map(|it| it.line.turn.node);
+        let looks_plain = |it: &&Self| many::closes_plainly(it) && Some(it.line.turn.node) == node;
+        let mut plain: Vec<&Self> = works.iter().copied().filter(looks_plain).collect();
+        let troubled = many::troubled(tx, &plain).await?;
+        let is_plain = |it: &&Self| looks_plain(it) && !troubled.contains(&it.line.endpoint);
+        plain.retain(is_plain);
         let mut together = many::close_all(tx, &plain).await?.into_iter();
         let mut closed = Vec::with_capacity(works.len());
         for it in works {
-            let known = if many::closes_plainly(it) { together.next() } else { None };
+            let known = if is_plain(it) { together.next() } else { None };
             closed.push(match known {
                 Some(closed) => closed,
                 None => close(tx, it).await?,
@@ -144,46 +152,10 @@ impl Write for Closing {
 }
 
 async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error> {
-    let now = it.now.as_ms();
     if it.turn.epoch > 1 || it.turn.number > 1 {
-        interrupt_others(tx, it).await?;
+        log::interrupt_others(tx, it).await?;
     }
-    let opened = on_tx!(&mut *tx, conn => {
-        let opened = sqlx::query(
-            "insert into delivery_attempts (id, delivery_id, endpoint_id, attempt, at, node, expires_at, host, reply)
-             select $1, $2, $3, $4, $5, $6, $7, $8, ''
-             where (select count(*) from delivery_attempts a
-                    where a.endpoint_id = $3 and a.ended_at is null and a.expires_at > $5) < $9
-               and ($10 = 0 or not exists
-                     (select 1 from delivery_order o join deliveries d on d.id = o.delivery_id
-                      where o.endpoint_id = $3 and d.settled_at is null
-                        and o.seq < (select seq from delivery_order where delivery_id = $2)))",
-        )
-        .bind(&it.attempt)
-        .bind(&it.delivery)
-        .bind(&it.endpoint)
-        .bind(i64::from(it.turn.number))
-        .bind(now)
-        .bind(it.turn.node.to_string())
-        .bind(it.expires_at.as_ms())
-        .bind(&it.host)
-        .bind(i64::from(it.max_concurrency))
-        .bind(i64::from(it.strict))
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-        if opened == 1 {
-            let counted = sqlx::query("update deliveries set attempts = attempts + 1, updated_at = $2 where id = $1")
-                .bind(&it.delivery)
-                .bind(now)
-                .execute(conn)
-                .await?
-                .rows_affected();
-            many::all_there(counted, 1)?;
-        }
-        opened == 1
-    });
-    if opened {
+    if log::open_line(tx, it).await? {
         return Ok(Said::Opened);
     }
     match first_in_line(tx, &it.endpoint).await? {
@@ -192,24 +164,6 @@ async fn open(tx: &mut Tx, it: &Opening) -> Result<Said, sqlx::Error> {
         }
         _ => Ok(Said::Busy),
     }
-}
-
-/// Lines of the same delivery that are still open belong to attempts that were cut off: this one has its job now.
-async fn interrupt_others(tx: &mut Tx, it: &Opening) -> Result<(), sqlx::Error> {
-    on_tx!(tx, conn => {
-        sqlx::query(
-            "update delivery_attempts
-             set ended_at = $3, error_class = 'interrupted', duration_ms = case when $3 > at then $3 - at else 0 end,
-                 error = 'its process ended, or lost the job, before the outcome was logged'
-             where delivery_id = $1 and id <> $2 and ended_at is null",
-        )
-        .bind(&it.delivery)
-        .bind(&it.attempt)
-        .bind(it.now.as_ms())
-        .execute(conn)
-        .await?;
-    });
-    Ok(())
 }
 
 /// The endpoint's oldest unsettled delivery, and when it is tried again.
@@ -226,8 +180,12 @@ async fn first_in_line(tx: &mut Tx, endpoint: &str) -> Result<Option<(String, Op
 }
 
 async fn close(tx: &mut Tx, it: &Closing) -> Result<Closed, sqlx::Error> {
-    close_line(tx, it).await?;
-    let moved = move_on(tx, it).await?;
+    let line = &it.line;
+    let counts = log::close_line(tx, it).await?;
+    let moved = move_on(tx, it, counts).await?;
+    if counts && !moved {
+        log::count(tx, &line.delivery).await?;
+    }
     let mut closed = Closed { moved, ..Closed::default() };
     if it.next != Next::Unchanged {
         let (failed_for_long, turned) = trouble(tx, it).await?;
@@ -236,52 +194,20 @@ async fn close(tx: &mut Tx, it: &Closing) -> Result<Closed, sqlx::Error> {
         closed.noticed |= tell_of(tx, it, exhausted, None).await?;
         let reason = it.disable.map(str::to_owned).or(failed_for_long);
         if let Some(reason) = reason
-            && disable(tx, &it.endpoint, &reason, it.now).await?
+            && disable(tx, &line.endpoint, &reason, it.now).await?
         {
             closed.noticed |= tell_of(tx, it, Some(ENDPOINT_DISABLED), Some(&reason)).await?;
             closed.disabled = Some(reason);
         }
     }
-    if it.strict && moved && !matches!(it.next, Next::Again(_)) {
-        closed.next_in_line = leave_line(tx, &it.endpoint, &it.delivery).await?;
+    if line.strict && moved && !matches!(it.next, Next::Again(_)) {
+        closed.next_in_line = leave_line(tx, &line.endpoint, &line.delivery).await?;
     }
     Ok(closed)
 }
 
-async fn close_line(tx: &mut Tx, it: &Closing) -> Result<(), sqlx::Error> {
-    let posted = &it.posted;
-    let (status, class, error) = words(&posted.answer);
-    let next_at = if let Next::Again(at) = it.next { Some(at.as_ms()) } else { None };
-    let closed = on_tx!(tx, conn => {
-        // One that was given up as interrupted has come to its end after all: what it says is true.
-        sqlx::query(
-            "update delivery_attempts
-             set ended_at = $2, address = $3, reused = $4, status = $5, error_class = $6, error = $7, duration_ms = $8,
-                 dns_ms = $9, connect_ms = $10, tls_ms = $11, first_byte_ms = $12, next_at = $13, reply = $14
-             where id = $1",
-        )
-        .bind(&it.attempt)
-        .bind(it.now.as_ms())
-        .bind(posted.steps.address.map(|a| a.to_string()))
-        .bind(posted.reused.map(i64::from))
-        .bind(status)
-        .bind(class)
-        .bind(error)
-        .bind(ms(posted.duration))
-        .bind(posted.steps.dns.map(ms))
-        .bind(posted.steps.connect.map(ms))
-        .bind(posted.steps.tls.map(ms))
-        .bind(posted.first_byte.map(ms))
-        .bind(next_at)
-        .bind(&posted.reply)
-        .execute(conn)
-        .await?
-        .rows_affected()
-    });
-    many::all_there(closed, 1)
-}
-
-async fn move_on(tx: &mut Tx, it: &Closing) -> Result<bool, sqlx::Error> {
+/// Moves the delivery on, and counts the POST with it where it `counts`. False: it stays as it is, and nothing was counted.
+async fn move_on(tx: &mut Tx, it: &Closing, counts: bool) -> Result<bool, sqlx::Error> {
     let (status, _, error) = words(&it.posted.answer);
     let (becomes, next_at, error) = match it.next {
         Next::Unchanged => return Ok(false),
@@ -295,17 +221,18 @@ async fn move_on(tx: &mut Tx, it: &Closing) -> Result<bool, sqlx::Error> {
         sqlx::query(
             "update deliveries
              set state = $2, next_at = $3, last_status = $4, last_error = $5, updated_at = $6, settled_at = $7,
-                 epoch = case when epoch > $8 then epoch else $8 end
+                 epoch = case when epoch > $8 then epoch else $8 end, attempts = attempts + $9
              where id = $1 and state <> 'succeeded' and (epoch <= $8 or $2 = 'succeeded')",
         )
-        .bind(&it.delivery)
+        .bind(&it.line.delivery)
         .bind(becomes.as_str())
         .bind(next_at)
         .bind(status)
         .bind(error)
         .bind(it.now.as_ms())
         .bind(settled_at)
-        .bind(it.turn.epoch)
+        .bind(it.line.turn.epoch)
+        .bind(i64::from(counts))
         .execute(conn)
         .await?
         .rows_affected()
@@ -321,7 +248,7 @@ async fn tell_of(
     reason: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
     let Some(event_type) = event_type else { return Ok(false) };
-    let (endpoint, delivery) = (it.endpoint.as_str(), Some(it.delivery.as_str()));
+    let (endpoint, delivery) = (it.line.endpoint.as_str(), Some(it.line.delivery.as_str()));
     note(tx, Notice { event_type, endpoint, delivery, reason, at: it.now }).await
 }
 
@@ -329,17 +256,14 @@ async fn tell_of(
 async fn trouble(tx: &mut Tx, it: &Closing) -> Result<(Option<String>, Option<&'static str>), sqlx::Error> {
     let now = it.now.as_ms();
     if it.posted.succeeded() {
-        if it.was_failing {
-            // None: another success has told of it.
-            let failures: Option<i64> = on_tx!(tx, conn => {
-                sqlx::query_scalar("delete from endpoint_trouble where endpoint_id = $1 returning failures")
-                    .bind(&it.endpoint)
-                    .fetch_optional(conn)
-                    .await?
-            });
-            return Ok((None, failures.filter(|n| *n >= FAILING_AT).map(|_| ENDPOINT_RECOVERED)));
-        }
-        return Ok((None, None));
+        // None: it was in none, or another success has told of it.
+        let failures: Option<i64> = on_tx!(tx, conn => {
+            sqlx::query_scalar("delete from endpoint_trouble where endpoint_id = $1 returning failures")
+                .bind(&it.line.endpoint)
+                .fetch_optional(conn)
+                .await?
+        });
+        return Ok((None, failures.filter(|n| *n >= FAILING_AT).map(|_| ENDPOINT_RECOVERED)));
     }
     let found: Option<(i64, i64)> = on_tx!(tx, conn => {
         sqlx::query_as(
@@ -353,7 +277,7 @@ async fn trouble(tx: &mut Tx, it: &Closing) -> Result<(Option<String>, Option<&'
                  last_failed_at = $2
              returning failing_since, failures",
         )
-        .bind(&it.endpoint)
+        .bind(&it.line.endpoint)
         .bind(now)
         .bind(it.now.before(ONE_STORY).as_ms())
         .fetch_optional(conn)

@@ -3,6 +3,7 @@
 use sqlx::FromRow;
 
 use super::super::history::DeliveryState;
+use super::lines;
 use crate::clock::Timestamp;
 use crate::data::Database;
 use crate::{on_pool, on_tx};
@@ -34,7 +35,7 @@ pub(in super::super) async fn unsettled(
             // Those of a paused endpoint wait without a job, and a recovery under way is giving them theirs.
             "select d.id, d.message_id, d.endpoint_id, d.tenant, d.attempts, d.updated_at, d.job_id, s.retry_delays_ms
              from deliveries d left join endpoint_delivery s on s.endpoint_id = d.endpoint_id
-             where d.state = $1 and d.id > $2 and d.updated_at < $3
+             where d.state <> 'succeeded' and d.state = $1 and d.id > $2 and d.updated_at < $3
                and not exists (select 1 from endpoints e where e.id = d.endpoint_id and e.paused_at is not null)
                and not exists (select 1 from recoveries r where r.endpoint_id = d.endpoint_id and r.state = 'running')
              order by d.id limit $4",
@@ -91,21 +92,21 @@ pub(in super::super) async fn end(
     Ok(rows == 1)
 }
 
-/// Closes at most `limit` lines whose POST can't be under way any more.
+/// Gives up at most `limit` lines whose POST can't be under way any more; how many were.
 pub(in super::super) async fn interrupt(db: &Database, now: Timestamp, limit: i64) -> Result<u64, sqlx::Error> {
-    let rows = on_pool!(db.write(), pool => {
-        sqlx::query(
-            "update delivery_attempts
-             set ended_at = $1, error_class = 'interrupted', duration_ms = expires_at - at,
-                 error = 'its process ended, or lost the job, before the outcome was logged'
-             where id in (select id from delivery_attempts
-                          where ended_at is null and expires_at < $1 order by expires_at limit $2)",
-        )
-        .bind(now.as_ms())
-        .bind(limit)
-        .execute(pool)
-        .await?
-        .rows_affected()
+    let mut tx = db.begin().await?;
+    // All that are open are looked through: as many as POSTs are under way, or were when a process was killed.
+    let overdue: Vec<(String, String, String)> = on_tx!(&mut tx, conn => {
+        sqlx::query_as("select endpoint_id, delivery_id, id from delivery_posts where expires_at < $1 limit $2")
+            .bind(now.as_ms())
+            .bind(limit)
+            .fetch_all(conn)
+            .await?
     });
-    Ok(rows)
+    let mut given_up = 0;
+    for (endpoint, delivery, attempt) in &overdue {
+        given_up += u64::from(lines::interrupt(&mut tx, endpoint, delivery, attempt, now).await?);
+    }
+    tx.commit().await?;
+    Ok(given_up)
 }

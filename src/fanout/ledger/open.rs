@@ -6,6 +6,7 @@ use super::super::Event;
 use super::super::endpoints::{Wish, wanting};
 use super::super::fan_out::{Batch, Opened};
 use super::super::history::DeliveryState;
+use super::content::Content;
 use crate::clock::{Entropy, Timestamp};
 use crate::data::{Tx, Write};
 use crate::on_tx;
@@ -45,9 +46,9 @@ impl Write for OpenBatch {
 
     async fn write(&self, tx: &mut Tx) -> anyhow::Result<Batch> {
         let event = &self.event;
-        let (message, fanned_at) = keep_message(tx, self).await?;
+        let Kept { message, fanned_at, content } = keep_message(tx, self).await?;
         if fanned_at.is_some() {
-            return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true });
+            return Ok(Batch { message, pending: Vec::new(), last: None, fanned: true, content });
         }
         let (page, last) = wanting(tx, event, &self.after, BATCH).await?;
         let mut pending = Vec::new();
@@ -59,18 +60,26 @@ impl Write for OpenBatch {
                 pending.push(Opened { delivery, endpoint: endpoint.id, retry_delays_ms: endpoint.retry_delays_ms });
             }
         }
-        Ok(Batch { message, pending, last, fanned: false })
+        Ok(Batch { message, pending, last, fanned: false, content })
     }
 }
 
-pub(in super::super) async fn keep_message(tx: &mut Tx, it: &OpenBatch) -> anyhow::Result<(String, Option<i64>)> {
+/// A message that is in the database now.
+pub(in super::super) struct Kept {
+    pub(in super::super) message: String,
+    pub(in super::super) fanned_at: Option<i64>,
+    /// What it says, if this was what wrote it.
+    pub(in super::super) content: Option<Content>,
+}
+
+pub(in super::super) async fn keep_message(tx: &mut Tx, it: &OpenBatch) -> anyhow::Result<Kept> {
     let (event, at) = (&it.event, it.at);
     let body = Body { id: &event.id, event_type: &event.event_type, timestamp: at, data: &event.payload };
     let body = serde_json::to_string(&body)?;
     let new_id = it.new_id("msg_");
     on_tx!(tx, conn => {
         // Zero rows: it was kept before, and what was kept first stands.
-        sqlx::query(
+        let inserted = sqlx::query(
             "insert into messages (id, tenant, event_id, event_type, body, created_at) values ($1, $2, $3, $4, $5, $6)
              on conflict (tenant, event_id) do nothing",
         )
@@ -78,16 +87,19 @@ pub(in super::super) async fn keep_message(tx: &mut Tx, it: &OpenBatch) -> anyho
         .bind(&event.tenant)
         .bind(&event.id)
         .bind(&event.event_type)
-        .bind(body)
+        .bind(&body)
         .bind(at.as_ms())
         .execute(&mut *conn)
-        .await?;
-        let kept = sqlx::query_as("select id, fanned_at from messages where tenant = $1 and event_id = $2")
+        .await?
+        .rows_affected();
+        let (message, fanned_at) = sqlx::query_as("select id, fanned_at from messages where tenant = $1 and event_id = $2")
             .bind(&event.tenant)
             .bind(&event.id)
             .fetch_one(conn)
             .await?;
-        Ok(kept)
+        let content =
+            (inserted == 1).then(|| Content { body: body.into(), event_type: event.event_type.as_str().into() });
+        Ok(Kept { message, fanned_at, content })
     })
 }
 

@@ -12,13 +12,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::Uri;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tower_service::Service;
 
 use super::super::guard::{Guard, UrlRefused};
 use super::proxy::Proxy;
@@ -27,11 +25,6 @@ use super::proxy::Proxy;
 const EACH: Duration = Duration::from_secs(5);
 /// A name with more addresses than this is tried at the first ones.
 const TRIES: usize = 4;
-
-tokio::task_local! {
-    /// The trace of the POST that is under way in this task.
-    pub(super) static TRACE: Arc<Trace>;
-}
 
 /// How far a connection has come, and how long each step took.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +49,7 @@ impl Trace {
     }
 }
 
-/// How a connection was made; found with each reply that came over it.
+/// How a connection was made; goes with it.
 #[derive(Clone, Debug)]
 pub(super) struct Opened {
     steps: Arc<Steps>,
@@ -86,35 +79,16 @@ pub(super) enum ConnectError {
     NoHost,
 }
 
-/// Opens connections; cheap to clone.
-#[derive(Clone)]
+/// Opens connections.
 pub(super) struct Connector {
     pub(super) guard: Arc<Guard>,
-    pub(super) proxy: Option<Arc<Proxy>>,
+    pub(super) proxy: Option<Proxy>,
     pub(super) tls: Arc<rustls::ClientConfig>,
 }
 
-impl Service<Uri> for Connector {
-    type Response = Line;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Line, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, to: Uri) -> Self::Future {
-        let connector = self.clone();
-        Box::pin(async move {
-            // A connection that outlives the POST it was begun for has nobody to tell its steps to.
-            let trace = TRACE.try_with(Arc::clone).unwrap_or_default();
-            connector.connect(&to, &trace).await
-        })
-    }
-}
-
 impl Connector {
-    async fn connect(&self, to: &Uri, trace: &Trace) -> Result<Line, ConnectError> {
+    /// A connection to where this leads; `trace` says how far it has come meanwhile.
+    pub(super) async fn connect(&self, to: &Uri, trace: &Trace) -> Result<Line, ConnectError> {
         let secure = to.scheme_str() == Some("https");
         let host = to.host().ok_or(ConnectError::NoHost)?;
         let port = to.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -188,12 +162,14 @@ impl Line {
     fn new(io: Box<dyn Bytes>, two: bool, steps: Steps) -> Self {
         Self { io: TokioIo::new(io), two, opened: Opened { steps: Arc::new(steps), used: Arc::default() } }
     }
-}
 
-impl Connection for Line {
-    fn connected(&self) -> Connected {
-        let connected = Connected::new().extra(self.opened.clone());
-        if self.two { connected.negotiated_h2() } else { connected }
+    /// HTTP/2 was agreed on.
+    pub(super) fn is_two(&self) -> bool {
+        self.two
+    }
+
+    pub(super) fn opened(&self) -> Opened {
+        self.opened.clone()
     }
 }
 

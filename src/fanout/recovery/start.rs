@@ -131,7 +131,7 @@ pub async fn test(
     let mut tx = state.db.begin().await?;
     let wish = wish_of(&mut tx, endpoint).await?;
     let wish = wish.ok_or_else(|| RecoveryError::NotEnabled(to.id.clone(), "disabled"))?;
-    let (message, _) = keep_message(&mut tx, &open).await.map_err(RecoveryError::Test)?;
+    let message = keep_message(&mut tx, &open).await.map_err(RecoveryError::Test)?.message;
     open_delivery(&mut tx, delivery.clone(), &message, &wish, &to.tenant, now).await?;
     // Nobody else is to get it.
     CloseMessage { message: message.clone(), now }.write(&mut tx).await?;

@@ -105,15 +105,15 @@ fn drop_key(txn: &Txn<'_>, job: &NewJob) -> Result<(), StoreError> {
 /// Lets the key of a job that has finished go, unless its window still keeps it.
 pub(super) fn release_key(txn: &Txn<'_>, key: Option<&str>, job: JobId) -> Result<(), StoreError> {
     let Some(key) = key else { return Ok(()) };
-    let kept = txn
-        .sql("update unique_keys set live = 0 where key = ?1 and job = ?2 and keep_until > ?3")?
+    let released = txn
+        .sql("delete from unique_keys where key = ?1 and job = ?2 and keep_until <= ?3")?
         .execute((key, job.as_bytes(), txn.now.as_ms()))
-        .during("keep a unique key for its window")?;
-    if kept == 0 {
+        .during("release a unique key")?;
+    if released == 0 {
         // Zero rows here too means that another job has taken the key over, which is theirs now.
-        txn.sql("delete from unique_keys where key = ?1 and job = ?2")?
+        txn.sql("update unique_keys set live = 0 where key = ?1 and job = ?2")?
             .execute((key, job.as_bytes()))
-            .during("release a unique key")?;
+            .during("keep a unique key for its window")?;
     }
     Ok(())
 }

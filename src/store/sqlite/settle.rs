@@ -28,8 +28,9 @@ struct Held {
     cancel_requested: bool,
 }
 
-/// Ends the attempts of a batch, in its order. All leases are looked up by one statement, and all plain completions written by
-/// one: they touch nothing but their own rows, so that the others may go before them.
+/// Ends the attempts of a batch, in its order. All leases are looked up by one statement, and all completions without children
+/// written by one: beyond their own rows, which nobody else in the batch looks at, they touch only the keys that they release,
+/// and those go in the batch's order.
 pub(super) fn settle_all(txn: &mut Txn<'_>, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
     let mut running = running_of(txn, batch)?;
     let mut plain: Vec<(QueueId, i64)> = Vec::with_capacity(batch.len());
@@ -42,10 +43,9 @@ pub(super) fn settle_all(txn: &mut Txn<'_>, batch: &[Settlement]) -> Result<Vec<
             _ => None,
         };
         settled.push(match (held, verdict) {
-            (Some(held), Verdict::Complete { result, children })
-                if children.is_empty() && held.unique_key.is_none() =>
-            {
+            (Some(held), Verdict::Complete { result, children }) if children.is_empty() => {
                 plain.push((held.queue, lease.slot));
+                release_key(txn, held.unique_key.as_deref(), lease.job)?;
                 if let Some(result) = result {
                     keep_result(txn, lease, result)?;
                 }
@@ -96,7 +96,7 @@ fn held_in(row: &Row<'_>) -> rusqlite::Result<Held> {
     })
 }
 
-/// Completes running jobs that have neither a key to release nor children.
+/// Completes running jobs, but for the keys they hold.
 fn complete_all(txn: &mut Txn<'_>, jobs: &[(QueueId, i64)]) -> Result<(), StoreError> {
     if jobs.is_empty() {
         return Ok(());

@@ -269,3 +269,18 @@ async fn a_post_whose_job_is_stopped_ends_soon_is_logged_and_leaves_the_delivery
     let delivery = stage.delivery(&job).await;
     assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Pending, 1));
 }
+
+#[tokio::test]
+async fn a_connection_that_the_receiver_has_closed_is_not_used_again() {
+    let closing = Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec());
+    let (stage, receiver) = (Stage::new().await, Receiver::start(vec![closing, status(200)]).await);
+    let (created, first) = stage.one_delivery(&receiver.url()).await;
+    let next = stage.another(&created.endpoint.id).await;
+    for job in [&first, &next] {
+        stage.deliver(job, turn(1)).await.unwrap();
+        assert_eq!(stage.attempts(job).await[0].reused, Some(false));
+    }
+    let third = stage.another(&created.endpoint.id).await;
+    stage.deliver(&third, turn(1)).await.unwrap();
+    assert_eq!(stage.attempts(&third).await[0].reused, Some(true), "one that stays open is");
+}

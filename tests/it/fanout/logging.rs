@@ -215,8 +215,8 @@ async fn a_post_whose_line_is_gone_settles_nothing() {
     for answer in [200, 500] {
         let (stage, receiver) = (Stage::new().await, Receiver::start(vec![status(answer)]).await);
         let (_, job) = stage.one_delivery(&receiver.url()).await;
-        let lose = "create trigger lose after insert on delivery_attempts
-                    begin delete from delivery_attempts where id = new.id; end";
+        let lose = "create trigger lose after insert on delivery_posts
+                    begin delete from delivery_posts where id = new.id; end";
         tidemill::on_pool!(stage.state.db().write(), pool => sqlx::query(lose).execute(pool).await.unwrap());
         let error = stage.deliver(&job, turn(1)).await.unwrap_err();
         assert!(matches!(error, JobError::Retry { .. }), "{answer}: {error:?}");

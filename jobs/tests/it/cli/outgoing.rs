@@ -147,13 +147,12 @@ async fn what_was_sent_is_listed_shown_and_sent_again() {
     let delivery = delivery["id"].as_str().unwrap();
     tidemill::on_pool!(house.db.write(), pool => {
         sqlx::query(
-            "insert into delivery_attempts (id, delivery_id, endpoint_id, attempt, at, node, expires_at, ended_at, host, address,
-               status, duration_ms, connect_ms, first_byte_ms, reply)
-             values ($1, $2, $3, 1, $4, 'n', $4, $4, '127.0.0.1', '127.0.0.1:9', 503, 31, 9, 30, 'try later')",
+            "insert into delivery_attempts (id, delivery_id, attempt, at, node, ended_at, host, address, status, duration_ms,
+               connect_ms, first_byte_ms, reply)
+             values ($1, $2, 1, $3, 'n', $3, '127.0.0.1', '127.0.0.1:9', 503, 31, 9, 30, 'try later')",
         )
         .bind("att_00000000000000000000000000000001")
         .bind(delivery)
-        .bind(&id)
         .bind(house.clock.now().as_ms())
         .execute(pool)
         .await

@@ -77,7 +77,8 @@ fn all(data: &Path) -> Vec<Told> {
     let mut sql = db
         .prepare(
             "select d.message_id, e.url, d.state, d.attempts, count(a.id),
-                    count(a.id) filter (where a.error_class = 'interrupted'), count(a.id) filter (where a.ended_at is null)
+                    count(a.id) filter (where a.error_class = 'interrupted'),
+                    (select count(*) from delivery_posts p where p.delivery_id = d.id)
              from deliveries d join endpoints e on e.id = d.endpoint_id
                   left join delivery_attempts a on a.delivery_id = d.id
              where d.tenant = 'many' group by d.id",

@@ -1,13 +1,16 @@
 //! Many lines at once: a handful of statements for all of a group, where each would need as many for itself.
 //!
 //! For the plain way only: a first attempt without an order to keep, and a success that changes nothing but its own rows.
-//! What it writes is what [`open`](super::open) and [`close`](super::close) write one by one.
+//! What it writes is what [`open`](super::open) and [`close`](super::close) write one by one. No statement answers with a row
+//! for each: the driver hands every row over to another thread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use sqlx::QueryBuilder;
 
 use super::{Closed, Closing, Next, Opening, Said, ms, words};
+use crate::clock::Timestamp;
 use crate::data::{Tx, padded};
 use crate::on_tx;
 
@@ -16,101 +19,195 @@ pub(super) fn opens_plainly(it: &Opening) -> bool {
     !it.strict && it.turn.epoch <= 1 && it.turn.number <= 1
 }
 
-/// True for a closing that touches its line and its delivery alone.
+/// True for a closing that touches its line and its delivery alone, unless its endpoint is in trouble.
 pub(super) fn closes_plainly(it: &Closing) -> bool {
-    it.next == Next::Succeeded && it.posted.succeeded() && !it.strict && !it.was_failing && it.disable.is_none()
+    it.next == Next::Succeeded && it.posted.succeeded() && !it.line.strict && it.disable.is_none()
 }
 
 /// Opens a line for each whose endpoint has a place, in their order.
-pub(in super::super) async fn open_all(tx: &mut Tx, all: &[&Opening]) -> Result<Vec<Said>, sqlx::Error> {
+pub(super) async fn open_all(tx: &mut Tx, all: &[&Arc<Opening>]) -> Result<Vec<Said>, sqlx::Error> {
     let Some(now) = all.iter().map(|it| it.now).min() else { return Ok(Vec::new()) };
-    let mut open = open_lines(tx, all, now.as_ms()).await?;
-    let mut said = Vec::with_capacity(all.len());
-    let mut opened = Vec::new();
+    let endpoints: HashSet<&str> = all.iter().map(|it| it.endpoint.as_str()).collect();
+    let mut places = Places { open: look(tx, &endpoints, now).await?.open };
+    let (mut said, mut opened) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
     for it in all {
-        let lines = open.entry(it.endpoint.as_str()).or_default();
-        if *lines < i64::from(it.max_concurrency) {
-            *lines += 1;
-            opened.push(*it);
-            said.push(Said::Opened);
-        } else {
-            said.push(Said::Busy);
-        }
+        let has_place = places.take(it);
+        said.push(if has_place { Said::Opened } else { Said::Busy });
+        opened.extend(has_place.then_some(&***it));
     }
-    if opened.is_empty() {
-        return Ok(said);
-    }
-    on_tx!(&mut *tx, conn => {
-        let mut insert = QueryBuilder::new(
-            "with v (id, delivery_id, endpoint_id, attempt, at, node, expires_at, host) as (",
-        );
-        insert.push_values(padded(&opened), |mut row, it| {
-            row.push_bind(it.map(|it| &it.attempt))
-                .push_bind(it.map(|it| &it.delivery))
-                .push_bind(it.map(|it| &it.endpoint))
-                .push_bind(it.map(|it| i64::from(it.turn.number)))
-                .push_bind(it.map(|it| it.now.as_ms()))
-                .push_bind(it.map(|it| it.turn.node.to_string()))
-                .push_bind(it.map(|it| it.expires_at.as_ms()))
-                .push_bind(it.map(|it| &it.host));
-        });
-        insert.push(
-            ") insert into delivery_attempts (id, delivery_id, endpoint_id, attempt, at, node, expires_at, host, reply)
-               select id, delivery_id, endpoint_id, attempt, at, node, expires_at, host, '' from v where id is not null",
-        );
-        let inserted = insert.build().execute(&mut *conn).await?.rows_affected();
-        all_there(inserted, opened.len())?;
-        let mut count = QueryBuilder::new("update deliveries set attempts = attempts + 1, updated_at = ");
-        count.push_bind(now.as_ms()).push(" where id in (");
-        let mut ids = count.separated(", ");
-        for it in padded(&opened) {
-            ids.push_bind(it.map(|it| &it.delivery));
-        }
-        count.push(")");
-        let counted = count.build().execute(conn).await?.rows_affected();
-        all_there(counted, opened.len())?;
-    });
+    all_there(insert(tx, &opened, Of::Any).await?, opened.len())?;
     Ok(said)
 }
 
-/// How many lines of each endpoint are open and believed.
-async fn open_lines<'a>(tx: &mut Tx, all: &[&'a Opening], now: i64) -> Result<HashMap<&'a str, i64>, sqlx::Error> {
-    let mut open: HashMap<&str, i64> = all.iter().map(|it| (it.endpoint.as_str(), 0)).collect();
-    let counted: Vec<(String, i64)> = on_tx!(tx, conn => {
+/// What is looked up before lines are opened.
+#[derive(Debug)]
+pub(in super::super) struct Look {
+    /// The number of the last change of any endpoint.
+    pub(in super::super) revision: i64,
+    /// How many lines of each endpoint are open and believed; none where it is not named.
+    open: HashMap<String, i64>,
+}
+
+impl Look {
+    pub(in super::super) fn places(&mut self) -> Places {
+        Places { open: std::mem::take(&mut self.open) }
+    }
+}
+
+/// Counts lines against what each endpoint may have.
+#[derive(Debug)]
+pub(in super::super) struct Places {
+    open: HashMap<String, i64>,
+}
+
+impl Places {
+    /// False: as many are open as may be.
+    pub(in super::super) fn take(&mut self, it: &Opening) -> bool {
+        let Some(lines) = self.open.get_mut(it.endpoint.as_str()) else {
+            self.open.insert(it.endpoint.clone(), 1);
+            return it.max_concurrency > 0;
+        };
+        let has_place = *lines < i64::from(it.max_concurrency);
+        *lines += i64::from(has_place);
+        has_place
+    }
+}
+
+/// Looks at all endpoints at once; one row answers.
+pub(in super::super) async fn look(
+    tx: &mut Tx,
+    endpoints: &HashSet<&str>,
+    now: Timestamp,
+) -> Result<Look, sqlx::Error> {
+    let (revision, open): (i64, Option<String>) = on_tx!(tx, conn => {
         let mut query = QueryBuilder::new(
-            "select endpoint_id, count(*) from delivery_attempts where ended_at is null and expires_at > ",
+            "select (select n from endpoint_revision),
+                    (select string_agg(o.endpoint_id || ' ' || o.n, ',')
+                     from (select endpoint_id, count(*) as n from delivery_posts where expires_at > ",
         );
-        query.push_bind(now).push(" and endpoint_id in (");
+        query.push_bind(now.as_ms()).push(" and endpoint_id in (");
         let mut ids = query.separated(", ");
-        let endpoints: Vec<&str> = open.keys().copied().collect();
+        let endpoints: Vec<&str> = endpoints.iter().copied().collect();
         for endpoint in padded(&endpoints) {
             ids.push_bind(endpoint.copied());
         }
-        query.push(") group by endpoint_id");
-        query.build_query_as().fetch_all(conn).await?
+        query.push(") group by endpoint_id) o)");
+        query.build_query_as().fetch_one(conn).await?
     });
-    for (endpoint, lines) in counted {
-        if let Some(known) = open.get_mut(endpoint.as_str()) {
-            *known = lines;
-        }
-    }
-    Ok(open)
+    let each = open.iter().flat_map(|open| open.split(','));
+    let open = each.map(|one| {
+        let read = one.split_once(' ').and_then(|(endpoint, n)| Some((endpoint.to_owned(), n.parse().ok()?)));
+        read.ok_or_else(|| sqlx::Error::Protocol(format!("`{one}` counts no lines")))
+    });
+    Ok(Look { revision, open: open.collect::<Result<_, _>>()? })
 }
 
-/// Closes lines of POSTs that were answered with 2xx, and settles their deliveries.
-pub(super) async fn close_all(tx: &mut Tx, all: &[&Closing]) -> Result<Vec<Closed>, sqlx::Error> {
-    if all.is_empty() {
-        return Ok(Vec::new());
-    }
-    let moved: Vec<String> = on_tx!(&mut *tx, conn => {
-        let mut close = QueryBuilder::new(
-            "with v (id, ended_at, address, reused, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, reply) as (",
-        );
-        close.push_values(padded(all), |mut row, it| {
-            let posted = it.map(|it| &it.posted);
-            let steps = posted.map(|posted| &posted.steps);
+/// Which deliveries get their lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Of {
+    /// All that are there.
+    Any,
+    /// Those that nothing has become of yet.
+    Pending,
+}
+
+/// Writes the lines of first attempts; how many there were deliveries for.
+pub(in super::super) async fn insert(tx: &mut Tx, all: &[&Opening], of: Of) -> Result<u64, sqlx::Error> {
+    let Some(first) = all.first() else { return Ok(0) };
+    on_tx!(tx, conn => {
+        let mut insert = QueryBuilder::new("with v (id, delivery_id, endpoint_id, at, expires_at, host) as (");
+        insert.push_values(padded(all), |mut row, it| {
             row.push_bind(it.map(|it| &it.attempt))
+                .push_bind(it.map(|it| &it.delivery))
+                .push_bind(it.map(|it| &it.endpoint))
                 .push_bind(it.map(|it| it.now.as_ms()))
+                .push_bind(it.map(|it| it.expires_at.as_ms()))
+                .push_bind(it.map(|it| &*it.host));
+        });
+        insert.push(
+            ") insert into delivery_posts (endpoint_id, delivery_id, id, attempt, at, node, expires_at, host)
+               select d.endpoint_id, d.id, v.id, 1, v.at, ",
+        );
+        // A group is of one process.
+        insert.push_bind(first.turn.node.to_string());
+        // Written so that a delivery is looked up by its own number and not by its endpoint's index.
+        insert.push(
+            ", v.expires_at, v.host from v cross join deliveries d
+               where d.id = v.delivery_id and coalesce(d.endpoint_id, '') = v.endpoint_id",
+        );
+        if of == Of::Pending {
+            insert.push(" and d.state = 'pending'");
+        }
+        Ok(insert.build().execute(conn).await?.rows_affected())
+    })
+}
+
+/// Which of these lines are open.
+pub(in super::super) async fn opened(tx: &mut Tx, all: &[&Opening]) -> Result<HashSet<String>, sqlx::Error> {
+    on_tx!(tx, conn => {
+        let mut query = keys(all);
+        query.push("select id from delivery_posts where (endpoint_id, delivery_id, id) in (select * from v)");
+        Ok(query.build_query_scalar().fetch_all(conn).await?.into_iter().collect())
+    })
+}
+
+/// `v` are the keys of these lines. A list of values would be compared with every line there is; what is selected from one is
+/// looked up.
+fn keys<DB: sqlx::Database>(all: &[&Opening]) -> QueryBuilder<DB>
+where
+    for<'q> Option<&'q String>: sqlx::Encode<'q, DB> + sqlx::Type<DB>,
+{
+    let mut query = QueryBuilder::new("with v (endpoint_id, delivery_id, id) as (");
+    query.push_values(padded(all), |mut row, it| {
+        row.push_bind(it.map(|it| &it.endpoint))
+            .push_bind(it.map(|it| &it.delivery))
+            .push_bind(it.map(|it| &it.attempt));
+    });
+    query.push(") ");
+    query
+}
+
+/// Those of these endpoints that have failed since their last success.
+pub(super) async fn troubled(tx: &mut Tx, all: &[&Closing]) -> Result<HashSet<String>, sqlx::Error> {
+    let endpoints: HashSet<&str> = all.iter().map(|it| it.line.endpoint.as_str()).collect();
+    if endpoints.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let endpoints: Vec<&str> = endpoints.into_iter().collect();
+    on_tx!(tx, conn => {
+        let mut query = QueryBuilder::new("select endpoint_id from endpoint_trouble where endpoint_id in (");
+        let mut ids = query.separated(", ");
+        for endpoint in padded(&endpoints) {
+            ids.push_bind(endpoint.copied());
+        }
+        query.push(")");
+        Ok(query.build_query_scalar().fetch_all(conn).await?.into_iter().collect())
+    })
+}
+
+/// Closes lines of POSTs that were answered with 2xx, and settles their deliveries. Where one is not as it should be, none is
+/// closed, and each is tried alone.
+pub(super) async fn close_all(tx: &mut Tx, all: &[&Closing]) -> Result<Vec<Closed>, sqlx::Error> {
+    let Some(node) = all.first().map(|it| it.line.turn.node.to_string()) else { return Ok(Vec::new()) };
+    let lines: Vec<&Opening> = all.iter().map(|it| &*it.line).collect();
+    on_tx!(&mut *tx, conn => {
+        let mut delete = keys(&lines);
+        delete.push("delete from delivery_posts where (endpoint_id, delivery_id, id) in (select * from v)");
+        all_there(delete.build().execute(&mut *conn).await?.rows_affected(), all.len())?;
+
+        let mut log = QueryBuilder::new(
+            "with v (delivery_id, id, attempt, at, ended_at, host, address, reused, status, duration_ms, dns_ms, connect_ms,
+                     tls_ms, first_byte_ms, reply) as (",
+        );
+        log.push_values(padded(all), |mut row, it| {
+            let (line, posted) = (it.map(|it| &it.line), it.map(|it| &it.posted));
+            let steps = posted.map(|posted| &posted.steps);
+            row.push_bind(line.map(|line| &line.delivery))
+                .push_bind(line.map(|line| &line.attempt))
+                .push_bind(line.map(|line| i64::from(line.turn.number)))
+                .push_bind(line.map(|line| line.now.as_ms()))
+                .push_bind(it.map(|it| it.now.as_ms()))
+                .push_bind(line.map(|line| &*line.host))
                 .push_bind(steps.and_then(|steps| steps.address).map(|a| a.to_string()))
                 .push_bind(posted.and_then(|posted| posted.reused).map(i64::from))
                 .push_bind(posted.and_then(|posted| words(&posted.answer).0))
@@ -121,36 +218,53 @@ pub(super) async fn close_all(tx: &mut Tx, all: &[&Closing]) -> Result<Vec<Close
                 .push_bind(posted.and_then(|posted| posted.first_byte).map(ms))
                 .push_bind(posted.map(|posted| &posted.reply));
         });
-        // An `interrupted` goes: the POST has come to its end after all.
-        close.push(
-            ") update delivery_attempts
-               set ended_at = v.ended_at, address = v.address, reused = v.reused, status = v.status, error_class = null,
-                   error = null, duration_ms = v.duration_ms, dns_ms = v.dns_ms, connect_ms = v.connect_ms,
-                   tls_ms = v.tls_ms, first_byte_ms = v.first_byte_ms, next_at = null, reply = v.reply
-               from v where delivery_attempts.id = v.id",
+        log.push(
+            ") insert into delivery_attempts
+                 (delivery_id, id, attempt, at, ended_at, node, host, address, reused, status, duration_ms, dns_ms, connect_ms,
+                  tls_ms, first_byte_ms, reply)
+               select delivery_id, id, attempt, at, ended_at, ",
         );
-        let closed = close.build().execute(&mut *conn).await?.rows_affected();
-        all_there(closed, all.len())?;
+        log.push_bind(node);
+        log.push(
+            ", host, address, reused, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, reply
+               from v where id is not null",
+        );
+        all_there(log.build().execute(&mut *conn).await?.rows_affected(), all.len())?;
 
-        let mut settle = QueryBuilder::new("with v (id, status, now, epoch) as (");
-        settle.push_values(padded(all), |mut row, it| {
-            row.push_bind(it.map(|it| &it.delivery))
-                .push_bind(it.and_then(|it| words(&it.posted.answer).0))
-                .push_bind(it.map(|it| it.now.as_ms()))
-                .push_bind(it.map(|it| it.turn.epoch));
-        });
-        settle.push(
-            ") update deliveries
-               set state = 'succeeded', next_at = null, last_status = v.status, last_error = null, updated_at = v.now,
-                   settled_at = v.now,
-                   epoch = case when deliveries.epoch > v.epoch then deliveries.epoch else v.epoch end
-               from v where deliveries.id = v.id and deliveries.state <> 'succeeded' returning deliveries.id",
-        );
-        settle.build_query_scalar().fetch_all(conn).await?
+        for (of, same) in &alike(all) {
+            let mut settle = QueryBuilder::new("update deliveries set state = 'succeeded', next_at = null, last_status = ");
+            settle.push_bind(of.status).push(", last_error = null, attempts = attempts + 1, updated_at = ");
+            settle.push_bind(of.now.as_ms()).push(", settled_at = ").push_bind(of.now.as_ms());
+            settle.push(", epoch = case when epoch > ").push_bind(of.epoch);
+            settle.push(" then epoch else ").push_bind(of.epoch).push(" end where state <> 'succeeded' and id in (");
+            let mut ids = settle.separated(", ");
+            for delivery in padded(same) {
+                ids.push_bind(delivery.copied());
+            }
+            settle.push(")");
+            all_there(settle.build().execute(&mut *conn).await?.rows_affected(), same.len())?;
+        }
     });
-    // Not there: it had succeeded before.
-    let moved = |it: &&Closing| Closed { moved: moved.contains(&it.delivery), ..Closed::default() };
-    Ok(all.iter().map(moved).collect())
+    Ok(all.iter().map(|_| Closed { moved: true, ..Closed::default() }).collect())
+}
+
+/// What deliveries that settle together have in common.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Alike {
+    status: Option<i64>,
+    epoch: i64,
+    now: Timestamp,
+}
+
+/// Deliveries that one statement settles: nearly always all of them. The last one's time is good for all.
+fn alike<'a>(all: &[&'a Closing]) -> BTreeMap<Alike, Vec<&'a str>> {
+    let now = all.iter().map(|it| it.now).max().unwrap_or_default();
+    let mut alike: BTreeMap<Alike, Vec<&str>> = BTreeMap::new();
+    for it in all {
+        let of = Alike { status: words(&it.posted.answer).0, epoch: it.line.turn.epoch, now };
+        alike.entry(of).or_default().push(&it.line.delivery);
+    }
+    alike
 }
 
 /// Fewer rows than asked for: each is tried alone, and the one that is gone says so.

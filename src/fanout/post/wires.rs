@@ -1,0 +1,323 @@
+//! Connections that are kept and used again, and one exchange over one of them.
+//!
+//! HTTP/1 is spoken by the task that posts: its connection moves only while that task polls it, so an answer wakes nobody else
+//! on its way. HTTP/2, which many share, has a task a connection. A kept connection that has ended meanwhile is found out when it
+//! is taken; a request that was not sent over it goes out over another one, and one that may have been sent never does.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::header::{HOST, HeaderValue};
+use hyper::http::uri::{Authority, Parts};
+use hyper::rt::Executor as _;
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::HEAD_MAX;
+use super::connect::{ConnectError, Connector, Line, Opened, Steps, Trace};
+
+/// One that nobody has used for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_PER_HOST: usize = 64;
+
+type Sent = Request<Full<Bytes>>;
+type Refused = TrySendError<Sent>;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+/// Makes connections and keeps them.
+pub(super) struct Wires {
+    connector: Connector,
+    kept: Arc<Kept>,
+}
+
+/// An answer whose body is still to be read.
+pub(super) struct Exchange {
+    pub(super) response: Response<Incoming>,
+    /// How its connection was made, as far as it concerns this exchange.
+    pub(super) steps: Steps,
+    /// The connection had been used before.
+    pub(super) reused: bool,
+    /// Of HTTP/1: the body comes through it.
+    one: Option<Box<One>>,
+    place: Place,
+}
+
+/// Where connections lead.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Place {
+    secure: bool,
+    authority: Authority,
+}
+
+/// A connection of HTTP/1, for one exchange at a time.
+struct One {
+    sender: http1::SendRequest<Full<Bytes>>,
+    connection: http1::Connection<Line, Full<Bytes>>,
+    ended: bool,
+    opened: Opened,
+    idle_since: Instant,
+}
+
+/// A connection of HTTP/2.
+#[derive(Clone)]
+struct Two {
+    sender: http2::SendRequest<Full<Bytes>>,
+    opened: Opened,
+    used_at: Instant,
+}
+
+enum Wire {
+    One(Box<One>),
+    Two(Two),
+}
+
+impl Wires {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self { connector, kept: Arc::default() }
+    }
+
+    /// Sends a request over a kept connection or a new one, and waits for the answer's head.
+    pub(super) async fn exchange(&self, request: Sent, trace: &Trace) -> Result<Exchange, WireError> {
+        let uri = request.uri().clone();
+        let authority = uri.authority().ok_or(ConnectError::NoHost)?.clone();
+        let place = Place { secure: uri.scheme_str() == Some("https"), authority };
+        let mut request = request;
+        loop {
+            let kept = poll_fn(|cx| Poll::Ready(self.kept.take(&place, cx))).await;
+            let reused = kept.is_some();
+            let wire = match kept {
+                Some(wire) => wire,
+                None => self.open(&uri, &place, trace).await?,
+            };
+            match wire.send(request, &uri).await {
+                Ok((response, opened, one)) => {
+                    let (steps, reused) = opened.take();
+                    return Ok(Exchange { response, steps, reused, one, place });
+                }
+                Err(mut refused) => match refused.take_message().filter(|_| reused) {
+                    // Nothing of it has left: the connection had ended.
+                    Some(unsent) => {
+                        self.kept.forget_two(&place);
+                        request = unsent;
+                    }
+                    None => return Err(refused.into_error().into()),
+                },
+            }
+        }
+    }
+
+    async fn open(&self, uri: &Uri, place: &Place, trace: &Trace) -> Result<Wire, WireError> {
+        let line = self.connector.connect(uri, trace).await?;
+        let opened = line.opened();
+        if line.is_two() {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).max_header_list_size(u32::try_from(HEAD_MAX).unwrap_or(u32::MAX));
+            let (sender, connection) = builder.handshake(line).await?;
+            TokioExecutor::new().execute(async move {
+                // How it ends is told to whoever waits for an answer over it.
+                let _ = connection.await;
+            });
+            let two = Two { sender, opened, used_at: Instant::now() };
+            self.kept.keep(place.clone(), Wire::Two(two.clone()));
+            return Ok(Wire::Two(two));
+        }
+        let (sender, connection) = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(line).await?;
+        Ok(Wire::One(Box::new(One { sender, connection, ended: false, opened, idle_since: Instant::now() })))
+    }
+
+    /// Takes the connection of an answer that was read to its end back, if it can be used again.
+    pub(super) async fn give_back(&self, exchange: Exchange) {
+        let Some(mut one) = exchange.one else { return };
+        // It has to see the end of the body, too.
+        poll_fn(|cx| {
+            one.drive(cx);
+            Poll::Ready(())
+        })
+        .await;
+        if one.is_free() {
+            one.idle_since = Instant::now();
+            self.kept.keep(exchange.place, Wire::One(one));
+        }
+    }
+}
+
+impl Exchange {
+    /// The next piece of the body; `None` at its end.
+    pub(super) async fn frame(&mut self) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        poll_fn(|cx| {
+            if let Poll::Ready(frame) = Pin::new(self.response.body_mut()).poll_frame(cx) {
+                return Poll::Ready(frame);
+            }
+            let Some(one) = &mut self.one else { return Poll::Pending };
+            one.drive(cx);
+            Pin::new(self.response.body_mut()).poll_frame(cx)
+        })
+        .await
+    }
+}
+
+impl Wire {
+    /// The answer, how the connection was made, and itself where the body comes through it.
+    async fn send(
+        self,
+        mut request: Sent,
+        uri: &Uri,
+    ) -> Result<(Response<Incoming>, Opened, Option<Box<One>>), Refused> {
+        match self {
+            Self::One(mut one) => {
+                to_origin(&mut request, uri);
+                let response = one.send(request).await?;
+                Ok((response, one.opened.clone(), Some(one)))
+            }
+            Self::Two(mut two) => {
+                request.uri_mut().clone_from(uri);
+                // Waits where the receiver takes no more requests at once; how it ends, sending says too.
+                let _ = two.sender.ready().await;
+                let response = two.sender.try_send_request(request).await?;
+                Ok((response, two.opened, None))
+            }
+        }
+    }
+}
+
+/// HTTP/1 names the host in a header, and the path alone in the first line.
+fn to_origin(request: &mut Sent, uri: &Uri) {
+    let named = uri.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or_default());
+    // What can be resolved and connected to can stand in a header.
+    if let Ok(host) = HeaderValue::from_str(named) {
+        request.headers_mut().entry(HOST).or_insert(host);
+    }
+    let mut parts = Parts::default();
+    parts.path_and_query = uri.path_and_query().cloned();
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+impl One {
+    async fn send(&mut self, request: Sent) -> Result<Response<Incoming>, Refused> {
+        let mut sending = pin!(self.sender.try_send_request(request));
+        let (connection, ended) = (&mut self.connection, &mut self.ended);
+        poll_fn(|cx| {
+            drive(connection, ended, cx);
+            sending.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.connection, &mut self.ended, cx);
+    }
+
+    fn is_free(&self) -> bool {
+        !self.ended && self.sender.is_ready()
+    }
+}
+
+/// Lets a connection read and write what it can now. Why it ends is told to the exchange that it carries.
+fn drive(connection: &mut http1::Connection<Line, Full<Bytes>>, ended: &mut bool, cx: &mut Context<'_>) {
+    *ended = *ended || Pin::new(connection).poll(cx).is_ready();
+}
+
+/// Connections that nobody uses now, and those that many use.
+#[derive(Default)]
+struct Kept(Mutex<Places>);
+
+#[derive(Default)]
+struct Places {
+    of: HashMap<Place, Free>,
+    /// Somebody looks after them.
+    swept: bool,
+}
+
+#[derive(Default)]
+#[expect(clippy::vec_box, reason = "they move in and out as they are")]
+struct Free {
+    ones: Vec<Box<One>>,
+    two: Option<Two>,
+}
+
+impl Kept {
+    /// One that can be used; those that have ended are let go.
+    fn take(&self, place: &Place, cx: &mut Context<'_>) -> Option<Wire> {
+        let mut places = self.lock();
+        let free = places.of.get_mut(place)?;
+        if let Some(two) = &mut free.two {
+            if !two.sender.is_closed() {
+                two.used_at = Instant::now();
+                return Some(Wire::Two(two.clone()));
+            }
+            free.two = None;
+        }
+        while let Some(mut one) = free.ones.pop() {
+            // The receiver may have closed it, or said something that nobody asked for.
+            one.drive(cx);
+            if one.is_free() {
+                return Some(Wire::One(one));
+            }
+        }
+        None
+    }
+
+    /// Lets the connection go that many use and that took no request any more.
+    fn forget_two(&self, place: &Place) {
+        if let Some(free) = self.lock().of.get_mut(place) {
+            free.two = None;
+        }
+    }
+
+    fn keep(self: &Arc<Self>, place: Place, wire: Wire) {
+        let mut places = self.lock();
+        let free = places.of.entry(place).or_default();
+        match wire {
+            Wire::One(one) if free.ones.len() < IDLE_PER_HOST => free.ones.push(one),
+            Wire::One(_) => {}
+            Wire::Two(two) => free.two = Some(two),
+        }
+        if !std::mem::replace(&mut places.swept, true) {
+            TokioExecutor::new().execute(sweep(Arc::downgrade(self)));
+        }
+    }
+
+    /// Closes what nobody has used for a while. False: nothing is left.
+    fn tidy(&self) -> bool {
+        let mut places = self.lock();
+        places.of.retain(|_, free| {
+            free.ones.retain(|one| one.idle_since.elapsed() < IDLE);
+            free.two = free.two.take().filter(|two| !two.sender.is_closed() && two.used_at.elapsed() < IDLE);
+            !free.ones.is_empty() || free.two.is_some()
+        });
+        places.swept = !places.of.is_empty();
+        places.swept
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        // Every change is one push, pop or assignment: a panic elsewhere can't leave it half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks after kept connections for as long as there are any.
+async fn sweep(kept: Weak<Kept>) {
+    loop {
+        tokio::time::sleep(IDLE / 2).await;
+        let Some(kept) = kept.upgrade() else { return };
+        if !kept.tidy() {
+            return;
+        }
+    }
+}
