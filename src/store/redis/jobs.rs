@@ -10,7 +10,9 @@ use tokio::sync::Mutex as Turn;
 
 use super::RedisStore;
 use super::failure::misread;
-use super::link::{Access, Link, Parts};
+use super::link::{Access, Link};
+use super::pack::{self, Given};
+use super::parts::Parts;
 use super::runs;
 use super::wire::{self, Head, member, put_settlement};
 use super::{script, told};
@@ -142,6 +144,11 @@ impl RedisStore {
 /// Enqueues batches in one call: all of them, or none; answers in their order.
 pub(super) async fn enqueue(link: &Link, batches: &[&[NewJob]]) -> Result<Vec<Enqueued>, StoreError> {
     let step = "enqueue";
+    if let Some(pack) = pack::of(batches, link.pack_from())? {
+        if let Some(answers) = enqueue_pack(link, batches, &pack).await? {
+            return Ok(answers);
+        }
+    }
     let mut cmd = link.call(&script::ENQUEUE);
     for jobs in batches {
         put_jobs(&mut cmd, jobs)?;
@@ -159,6 +166,21 @@ pub(super) async fn enqueue(link: &Link, batches: &[&[NewJob]]) -> Result<Vec<En
         .collect();
     let sent: usize = batches.iter().map(|jobs| jobs.len()).sum();
     answers.ok().filter(|answers| answers.len() == sent).ok_or_else(|| misread(step, "answer for each job"))
+}
+
+/// Enqueues them as one. `None`: some of them are known, and each must be looked at.
+async fn enqueue_pack(link: &Link, batches: &[&[NewJob]], pack: &[u8]) -> Result<Option<Vec<Enqueued>>, StoreError> {
+    let step = "enqueue";
+    let mut cmd = link.call(&script::ENQUEUE_PACK);
+    cmd.arg(pack);
+    let reply = link.run(Access::Write, step, &script::ENQUEUE_PACK, &cmd).await?;
+    let mut parts = Parts::of(step, reply)?;
+    if parts.is_next(b"known") {
+        return Ok(None);
+    }
+    outcome(&mut parts)?;
+    told(link, parts);
+    Ok(Some(batches.iter().flat_map(|jobs| jobs.iter()).map(|job| Enqueued::Inserted(job.id)).collect()))
 }
 
 /// A claim's answer that is on its way. Dropped before it was read, it hands back the jobs that came meanwhile.
@@ -237,6 +259,17 @@ impl Request {
         let (mut jobs, mut unreadable) = (Vec::new(), Vec::new());
         while !parts.is_over() {
             let (front, first, n) = (parts.bytes()?, wire::slot(&parts.bytes()?)?, parts.number()?);
+            if n < 0 {
+                let given = Given::read(&mut parts, front)?;
+                for (nth, slot) in (first..first.saturating_sub(n)).enumerate() {
+                    let (head, body) = (given.head(nth)?, given.body(nth)?);
+                    match wire::claimed(slot, &head, body, self.worker, now) {
+                        Ok(job) => jobs.push(job),
+                        Err(error) => unreadable.push((slot, head, error)),
+                    }
+                }
+                continue;
+            }
             for slot in first..first.saturating_add(n) {
                 let (mut head, body) = (parts.bytes()?, parts.bytes()?);
                 wire::put_front(&mut head, &front);

@@ -38,7 +38,7 @@ pub(super) fn slot(member: &[u8]) -> Result<i64, StoreError> {
     number.ok_or_else(|| unreadable("a member", "it is no number"))
 }
 
-fn put_six(out: &mut Vec<u8>, number: u64) {
+pub(super) fn put_six(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.min(TIME_MAX).to_le_bytes()[..6]);
 }
 
@@ -69,26 +69,32 @@ pub(super) fn meta(job: &NewJob) -> Vec<u8> {
 
 /// What is written once.
 pub(super) fn body(job: &NewJob) -> Result<Vec<u8>, StoreError> {
+    let mut out = Vec::with_capacity(160 + job.spec.payload.len());
+    put_body(&mut out, job)?;
+    Ok(out)
+}
+
+/// The same behind what stands there.
+pub(super) fn put_body(out: &mut Vec<u8>, job: &NewJob) -> Result<(), StoreError> {
     let spec = &job.spec;
     let key = spec.unique.as_ref().map_or("", |unique| &*unique.key);
     let Ok(key_len) = u16::try_from(key.len()) else {
         return Err(StoreError::TooMany { what: "the unique key (bytes)", len: key.len(), max: usize::from(u16::MAX) });
     };
-    let mut out = Vec::with_capacity(96 + key.len() + spec.payload.len());
     out.extend_from_slice(&key_len.to_le_bytes());
     out.extend_from_slice(key.as_bytes());
     out.push(VERSION);
     out.extend_from_slice(&spec.max_attempts.to_le_bytes());
-    put_text(&mut out, Some(&spec.kind));
-    put_text(&mut out, Some(&spec.payload));
-    put_text(&mut out, spec.tenant.as_deref());
-    put_text(&mut out, spec.correlation_id.as_deref());
-    put_text(&mut out, spec.traceparent.as_deref());
-    put_text(&mut out, Some(&spec.enqueued_by));
+    put_text(out, Some(&spec.kind));
+    put_text(out, Some(&spec.payload));
+    put_text(out, spec.tenant.as_deref());
+    put_text(out, spec.correlation_id.as_deref());
+    put_text(out, spec.traceparent.as_deref());
+    put_text(out, Some(&spec.enqueued_by));
     for tag in &spec.tags {
-        put_text(&mut out, Some(tag));
+        put_text(out, Some(tag));
     }
-    Ok(out)
+    Ok(())
 }
 
 fn put_text(out: &mut Vec<u8>, text: Option<&str>) {

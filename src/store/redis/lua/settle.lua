@@ -18,6 +18,8 @@ local ENDED, AWAY = spack('<I6I6', now, 0) .. NOBODY, string.rep('\0', 12) .. NO
 local DONE = 'c\0\0' .. ENDED
 local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
 local settlements, members, head, writes, by_run = {}, {}, {}, {}, {}
+-- Of packs: what is written to their fronts, taken out of leases, put among the completed.
+local done_fronts, cuts, ends_of_runs, runs_done = {}, {}, {}, {}
 
 local lease_keys, done_lists = {}, {}
 local function lease_of(holder)
@@ -80,6 +82,17 @@ local function ended(s, member, h)
     .. sub(h, 52)
 end
 
+-- Jobs side by side in a pack that are simply done. `front`: what all of theirs are.
+local function complete_pack(pack, at, n, front)
+  local first = pack.first + at
+  done_fronts[#done_fronts + 1] = { pack, at, DONE .. sub(front, 32, 45), n }
+  cuts[#cuts + 1] = { lease_of(holder_of(front)), deadline_of(front), first, n }
+  ends_of_runs[#ends_of_runs + 1] = { end_key(pack.queue, 'c'), first, n }
+  count(pack.queue, 'u', -n)
+  count(pack.queue, 'c', n)
+  completed[pack.queue] = (completed[pack.queue] or 0) + n
+end
+
 -- The common end: nothing to keep, nothing to start, nobody asked. Done without detours.
 local function plain(s, member, h, holder)
   if #s ~= 44 or string.byte(s) ~= 67 or string.byte(h, 2) ~= 0 then return false end
@@ -87,6 +100,11 @@ local function plain(s, member, h, holder)
   if few > 0 or many > 0 then return false end
   local new = DONE .. sub(h, 32)
   head[member] = new
+  if packed[member] then
+    local pack, at = pack_at(tonumber(member))
+    complete_pack(pack, at, 1, h)
+    return true
+  end
   put_head(member, new)
   ztake(lease_of(holder), member)
   local queue = sub(h, 83)
@@ -99,6 +117,16 @@ end
 
 -- Completes a whole run where all its fronts say that this holder runs it. False: they must be looked at one by one.
 local function complete_run(first, lease, n)
+  local pack, place = pack_at(tonumber(first))
+  if pack then
+    local there = place + n <= pack.n and fronts_in(pack, place, n) or ''
+    local front = sub(there, 1, PACK_FRONT)
+    if string.byte(front) ~= 117 or sub(front, 16, 35) ~= lease or there ~= string.rep(front, n) then return false end
+    if not lives(sub(lease, 1, 16)) then return false end
+    complete_pack(pack, place, n, front)
+    runs_done[#runs_done + 1] = { tonumber(first), n }
+    return true
+  end
   local key, at = front_of(tonumber(first))
   local there = call('GETRANGE', key, at, at + n * FRONT - 1)
   local front = sub(there, 1, FRONT)
@@ -131,6 +159,10 @@ for i = 1, runs do
       settlements[#settlements + 1] = 'C' .. string.format('%014d', k) .. lease .. string.rep('\0', 9)
     end
   end
+end
+-- One that stands in a run and once more by itself has ended before.
+for _, run in ipairs(n > 0 and runs_done or {}) do
+  for number = run[1], run[1] + run[2] - 1 do by_run[member_of(number)] = true end
 end
 local expanded = #settlements
 for i = 1, n do settlements[expanded + i] = ARGV[i + 3 + runs] end
@@ -180,6 +212,9 @@ end
 -- A removal, so that a full server lets the rest be written even where all were refused.
 call('HDEL', P .. 'gauges', '')
 for _, write in ipairs(writes) do call('SETRANGE', write[1], write[2], write[3]) end
+for _, done in ipairs(done_fronts) do put_fronts(done[1], done[2], done[3], done[4]) end
+for _, out in ipairs(cuts) do cut(out[1], out[2], out[3], out[4]) end
+for _, run in ipairs(ends_of_runs) do put_run(run[1], NOW, run[2], run[3]) end
 flush_new()
 flush()
 if #forgotten > 0 then slices('HDEL', P .. 'more', forgotten) end

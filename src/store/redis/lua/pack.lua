@@ -1,0 +1,231 @@
+-- Packs. Jobs that came in one large call and differ in nothing that scripts look at (ready at once, of one queue, priority and
+-- timeout, without unique keys) have a block of numbers to themselves and stand in one string, pack:<block>, byte for byte:
+--   1-6 created and run_at, 7-15 as in a head: priority, no crashes, timeout; 16-17 how many (n), 18 length of the queue's name
+--   and the name, up to 96; n fronts of 45 bytes; n ids of 16 bytes; n+1 ends of bodies (4 bytes, the first 0); the bodies
+-- Zeros are the front of a job as it was born. A job stays here while it is nothing but claimed and completed; whatever else
+-- becomes of it moves it out, to `head` and `body` as any other, and its front says so: 'g'. One that is gone says the same.
+--
+-- In the indexes of ready, running and completed jobs neighbours of a pack stand as one entry: <first member>+<how many, four
+-- digits>, in the order of text between the members. How many jobs an index has more than it has entries stands in it as the
+-- score, below zero, of the entry '#', which is therefore its first: so whoever deletes an index deletes the count with it.
+local PACK_HEAD, PACK_FRONT = 96, 45
+local LEFT = 'g' .. string.rep('\0', 44)
+local COUNT = '#'
+local packs, packed, singled = {}, {}, {}
+
+local function member_of(number) return string.format('%014d', number) end
+
+local function pack_key(block) return P .. 'pack:' .. string.format('%.0f', block) end
+
+-- The pack in a block, or false. Offsets are those of GETRANGE.
+local function pack_of(block)
+  local pack = packs[block]
+  if pack ~= nil then return pack end
+  local key = pack_key(block)
+  local header = call('GETRANGE', key, 0, PACK_HEAD - 1)
+  pack = false
+  if #header == PACK_HEAD then
+    local n, length = sunpack('<I2B', header, 16)
+    local ids = PACK_HEAD + PACK_FRONT * n
+    pack = {
+      key = key, first = block * 1000, n = n, born = sub(header, 1, 6) .. sub(header, 1, 15), timeout = sub(header, 10, 15),
+      queue = sub(header, 19, 18 + length), ids = ids, ends = ids + 16 * n, bodies = ids + 20 * n + 4,
+    }
+  end
+  packs[block] = pack
+  return pack
+end
+
+-- The pack that a number belongs to and its place there, from 0.
+local function pack_at(number)
+  local pack = pack_of(floor(number / 1000))
+  if pack and number - pack.first < pack.n then return pack, number - pack.first end
+  return false
+end
+
+local function fronts_in(pack, at, n)
+  return call('GETRANGE', pack.key, PACK_HEAD + PACK_FRONT * at, PACK_HEAD + PACK_FRONT * (at + n) - 1)
+end
+
+local function put_fronts(pack, at, front, n)
+  call('SETRANGE', pack.key, PACK_HEAD + PACK_FRONT * at, string.rep(front, n))
+end
+
+local function ids_in(pack, at, n) return call('GETRANGE', pack.key, pack.ids + 16 * at, pack.ids + 16 * (at + n) - 1) end
+
+-- Bodies side by side, and where each begins and the last one ends.
+local function bodies_in(pack, at, n)
+  local ends = call('GETRANGE', pack.key, pack.ends + 4 * at, pack.ends + 4 * (at + n) + 3)
+  local from, to = sunpack('<I4', ends), (sunpack('<I4', ends, 4 * n + 1))
+  return call('GETRANGE', pack.key, pack.bodies + from, pack.bodies + to - 1), ends
+end
+
+-- Adds the heads of those that stand in packs. Changes `heads`.
+local function with_packs(members, heads)
+  local blocks = {}
+  for i = 1, #members do
+    if not heads[i] then
+      local block = floor(tonumber(members[i]) / 1000)
+      local list = blocks[block]
+      if not list then
+        list = {}
+        blocks[block] = list
+      end
+      list[#list + 1] = i
+    end
+  end
+  for block, list in pairs(blocks) do
+    local pack = pack_of(block)
+    local all = pack and #list >= FRONTS_AT_ONCE
+    local fronts, ids = all and fronts_in(pack, 0, pack.n), all and ids_in(pack, 0, pack.n)
+    for _, i in ipairs(pack and list or {}) do
+      local at = tonumber(members[i]) - pack.first
+      local front = at < pack.n and (all and sub(fronts, PACK_FRONT * at + 1, PACK_FRONT * (at + 1)) or fronts_in(pack, at, 1))
+      if front and string.byte(front) ~= 103 then
+        if string.byte(front) == 0 then front = FRESH end
+        local id = all and sub(ids, 16 * at + 1, 16 * at + 16) or ids_in(pack, at, 1)
+        heads[i] = front .. pack.born .. id .. pack.queue
+        packed[members[i]] = true
+      end
+    end
+  end
+  return heads
+end
+
+local function heads_of(members)
+  return with_packs(members, with_fronts(members, fetch(P .. 'head', members)))
+end
+
+local function head_of(one) return heads_of({ one })[1] end
+
+local function body_of(one)
+  local body = call('HGET', P .. 'body', one)
+  if body then return body end
+  local pack, at = pack_at(tonumber(one))
+  if not pack then return false end
+  return (bodies_in(pack, at, 1))
+end
+
+local function run_text(first, n) return string.format('%014d+%04d', first, n) end
+
+-- First number and length of an entry. Nothing for '#'.
+local function span_of(entry)
+  if #entry == 14 then return tonumber(entry), 1 end
+  if #entry == 19 then return tonumber(sub(entry, 1, 14)), tonumber(sub(entry, 16)) end
+end
+
+local function surplus(key, by)
+  if by ~= 0 and tonumber(call('ZINCRBY', key, string.format('%.0f', -by), COUNT)) >= 0 then call('ZREM', key, COUNT) end
+end
+
+-- How many jobs stand in an index.
+local function size_of(key)
+  local more = call('ZSCORE', key, COUNT)
+  return call('ZCARD', key) - (more and 1 + tonumber(more) or 0)
+end
+
+local function put_run(key, score, first, n)
+  if call('ZADD', key, score, run_text(first, n)) == 1 then surplus(key, n - 1) end
+end
+
+-- The entry of several that a number stands in: its text, first number and length.
+local function covering(key, score, number)
+  local one = member_of(number)
+  score = string.format('%.0f', score)
+  local low = call('ZCOUNT', key, '-inf', '(' .. score)
+  local high, begin = low + call('ZCOUNT', key, score, score), low
+  -- By halving, behind the last that begins with it or before: a score may have many entries.
+  while low < high do
+    local middle = floor((low + high) / 2)
+    if sub(call('ZRANGE', key, middle, middle)[1], 1, 14) <= one then low = middle + 1 else high = middle end
+  end
+  if low == begin then return nil end
+  local entry = call('ZRANGE', key, low - 1, low - 1)[1]
+  local first, n = span_of(entry)
+  if #entry == 19 and number < first + n then return entry, first, n end
+end
+
+-- Takes numbers out of an index, in whatever entries they stand. A removal is always first: a full server lets the rest be written.
+local function cut(key, score, first, n)
+  if call('ZREM', key, run_text(first, n)) == 1 then return surplus(key, 1 - n) end
+  local at, past = first, first + n
+  while at < past do
+    local entry, from, length = covering(key, score, at)
+    if entry then
+      local last = min(from + length, past)
+      local before, behind, by = at - from, from + length - last, 1 - length
+      call('ZREM', key, entry)
+      if before > 0 then
+        call('ZADD', key, score, run_text(from, before))
+        by = by + before - 1
+      end
+      if behind > 0 then
+        call('ZADD', key, score, run_text(last, behind))
+        by = by + behind - 1
+      end
+      surplus(key, by)
+      at = last
+    else
+      call('ZREM', key, member_of(at))
+      at = at + 1
+    end
+  end
+end
+
+-- From here on a job is an entry of its own.
+local function single_out(key, score, one)
+  if singled[one] then return end
+  singled[one] = true
+  local number = tonumber(one)
+  if covering(key, score, number) then
+    cut(key, score, number, 1)
+    call('ZADD', key, score, one)
+  end
+end
+
+-- The first jobs of an index up to a score, each an entry of its own from here on.
+local function first_jobs(key, limit, highest)
+  local members = {}
+  if limit <= 0 then return members end
+  local entries = call('ZRANGEBYSCORE', key, 0, highest, 'WITHSCORES', 'LIMIT', 0, limit)
+  for i = 1, #entries, 2 do
+    local first, n = span_of(entries[i])
+    if #entries[i] == 19 then
+      local singles = {}
+      for number = first, first + n - 1 do
+        local one = member_of(number)
+        singled[one] = true
+        singles[#singles + 1] = entries[i + 1]
+        singles[#singles + 1] = one
+        if #members < limit then members[#members + 1] = one end
+      end
+      call('ZREM', key, entries[i])
+      slices('ZADD', key, singles)
+      surplus(key, 1 - n)
+    elseif #members < limit then
+      members[#members + 1] = entries[i]
+    end
+    if #members >= limit then break end
+  end
+  return members
+end
+
+-- The head that has just been written counts from here on, wherever the job stood before.
+local function stand_alone(one)
+  wipe_front(one)
+  if not packed[one] then return end
+  local pack, at = pack_at(tonumber(one))
+  call('HSET', P .. 'body', one, (bodies_in(pack, at, 1)))
+  put_fronts(pack, at, LEFT, 1)
+  packed[one] = nil
+end
+
+-- For a job that stays in its index.
+local function write_head(one, h)
+  if packed[one] then
+    local key, score = index_of(h)
+    single_out(key, score, one)
+  end
+  call('HSET', P .. 'head', one, h)
+  stand_alone(one)
+end
