@@ -177,7 +177,7 @@ local function claim_pack(first, n)
     local lease = lease_of(pack.timeout)
     local front = 'u\0\0' .. lease[2] .. FIRST
     local texts_of_run, ends = bodies_in(pack, at, n)
-    put_fronts(pack, at, front, n)
+    put_fronts(pack, at, sub(front, 1, 3) .. spack('<I2I2', at, n) .. sub(front, 8), n)
     put_run(leases, lease[1], first, n)
     give(front, member_of(first), -n)
     local k = #reply

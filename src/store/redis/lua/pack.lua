@@ -2,14 +2,17 @@
 -- timeout, without unique keys) have a block of numbers to themselves and stand in one string, pack:<block>, byte for byte:
 --   1-6 created and run_at, 7-15 as in a head: priority, no crashes, timeout; 16-17 how many (n), 18 length of the queue's name
 --   and the name, up to 96; n fronts of 45 bytes; n ids of 16 bytes; n+1 ends of bodies (4 bytes, the first 0); the bodies
--- Zeros are the front of a job as it was born. A job stays here while it is nothing but claimed and completed; whatever else
+-- Zeros are the front of a job as it was born. That of a running one holds, where others have the time of their end, which
+-- neighbours were claimed with it: the first one's place (2) and how many (2). A job stays here while it is nothing but claimed and completed; whatever else
 -- becomes of it moves it out, to `head` and `body` as any other, and its front says so: 'g'. One that is gone says the same.
 --
 -- In the indexes of ready, running and completed jobs neighbours of a pack stand as one entry: <first member>+<how many, four
--- digits>, in the order of text between the members. How many jobs an index has more than it has entries stands in it as the
+-- digits>, in the order of text between the members. Among the leases such an entry stands, as it was claimed, until the last of
+-- its jobs is done or one of them comes to another end. How many jobs an index has more than it has entries stands in it as the
 -- score, below zero, of the entry '#', which is therefore its first: so whoever deletes an index deletes the count with it.
 local PACK_HEAD, PACK_FRONT = 96, 45
-local LEFT = 'g' .. string.rep('\0', 44)
+local LEFT, NO_TIME = 'g' .. string.rep('\0', 44), string.rep('\0', 6)
+local LEASES = P .. 'lease:'
 local COUNT = '#'
 local packs, packed, singled = {}, {}, {}
 
@@ -82,7 +85,8 @@ local function with_packs(members, heads)
       local at = tonumber(members[i]) - pack.first
       local front = at < pack.n and (all and sub(fronts, PACK_FRONT * at + 1, PACK_FRONT * (at + 1)) or fronts_in(pack, at, 1))
       if front and string.byte(front) ~= 103 then
-        if string.byte(front) == 0 then front = FRESH end
+        local letter = string.byte(front)
+        if letter == 0 then front = FRESH elseif letter == 117 then front = sub(front, 1, 3) .. NO_TIME .. sub(front, 10) end
         local id = all and sub(ids, 16 * at + 1, 16 * at + 16) or ids_in(pack, at, 1)
         heads[i] = front .. pack.born .. id .. pack.queue
         packed[members[i]] = true
@@ -172,12 +176,39 @@ local function cut(key, score, first, n)
   end
 end
 
+-- From here on the jobs of an entry are entries of their own. Among leases: those that still run. Answers them.
+local function explode(key, score, entry)
+  local first, n = span_of(entry)
+  local leases = sub(key, 1, #LEASES) == LEASES
+  local pack, at = pack_at(first)
+  local fronts, holder = leases and pack and fronts_in(pack, at, n), sub(key, #LEASES + 1)
+  local members, singles = {}, {}
+  for i = 0, n - 1 do
+    local from = PACK_FRONT * i
+    local stays = not fronts or (string.byte(fronts, from + 1) == 117 and sub(fronts, from + 16, from + 31) == holder)
+    if stays then
+      local one = member_of(first + i)
+      singled[one] = true
+      members[#members + 1] = one
+      singles[#singles + 1] = score
+      singles[#singles + 1] = one
+    end
+  end
+  call('ZREM', key, entry)
+  slices('ZADD', key, singles)
+  surplus(key, 1 - n)
+  return members
+end
+
 -- From here on a job is an entry of its own.
 local function single_out(key, score, one)
   if singled[one] then return end
   singled[one] = true
   local number = tonumber(one)
-  if covering(key, score, number) then
+  local entry = covering(key, score, number)
+  if entry and sub(key, 1, #LEASES) == LEASES then
+    explode(key, score, entry)
+  elseif entry then
     cut(key, score, number, 1)
     call('ZADD', key, score, one)
   end
@@ -185,28 +216,23 @@ end
 
 -- The first jobs of an index up to a score, each an entry of its own from here on.
 local function first_jobs(key, limit, highest)
-  local members = {}
-  if limit <= 0 then return members end
-  local entries = call('ZRANGEBYSCORE', key, 0, highest, 'WITHSCORES', 'LIMIT', 0, limit)
-  for i = 1, #entries, 2 do
-    local first, n = span_of(entries[i])
-    if #entries[i] == 19 then
-      local singles = {}
-      for number = first, first + n - 1 do
-        local one = member_of(number)
-        singled[one] = true
-        singles[#singles + 1] = entries[i + 1]
-        singles[#singles + 1] = one
-        if #members < limit then members[#members + 1] = one end
+  local members, entries, runs = {}, nil, nil
+  repeat
+    entries = limit > 0 and call('ZRANGEBYSCORE', key, 0, highest, 'WITHSCORES', 'LIMIT', 0, limit) or {}
+    members, runs = {}, 0
+    for i = 1, #entries, 2 do
+      if #members >= limit then break end
+      if #entries[i] == 14 then
+        members[#members + 1] = entries[i]
+      else
+        runs = runs + 1
+        for _, one in ipairs(explode(key, entries[i + 1], entries[i])) do
+          if #members < limit then members[#members + 1] = one end
+        end
       end
-      call('ZREM', key, entries[i])
-      slices('ZADD', key, singles)
-      surplus(key, 1 - n)
-    elseif #members < limit then
-      members[#members + 1] = entries[i]
     end
-    if #members >= limit then break end
-  end
+    -- Of a run nothing may be left, and others stand behind it.
+  until runs == 0 or #members >= limit
   return members
 end
 

@@ -18,8 +18,8 @@ local ENDED, AWAY = spack('<I6I6', now, 0) .. NOBODY, string.rep('\0', 12) .. NO
 local DONE = 'c\0\0' .. ENDED
 local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
 local settlements, members, head, writes, by_run = {}, {}, {}, {}, {}
--- Of packs: what is written to their fronts, taken out of leases, put among the completed.
-local done_fronts, cuts, ends_of_runs, runs_done = {}, {}, {}, {}
+-- Of packs: what was claimed together, of each queue what goes to its completed, and the numbers that whole runs end.
+local claims, ends_of_runs, runs_done = {}, {}, {}
 
 local lease_keys, done_lists = {}, {}
 local function lease_of(holder)
@@ -82,15 +82,78 @@ local function ended(s, member, h)
     .. sub(h, 52)
 end
 
--- Jobs side by side in a pack that are simply done. `front`: what all of theirs are.
-local function complete_pack(pack, at, n, front)
-  local first = pack.first + at
-  done_fronts[#done_fronts + 1] = { pack, at, DONE .. sub(front, 32, 45), n }
-  cuts[#cuts + 1] = { lease_of(holder_of(front)), deadline_of(front), first, n }
-  ends_of_runs[#ends_of_runs + 1] = { end_key(pack.queue, 'c'), first, n }
+-- Jobs of a pack that were claimed together, as their fronts were: looked at, and written, together.
+local function claimed_with(pack, place)
+  for _, one in ipairs(claims) do
+    if one.pack == pack and place >= one.at and place < one.at + one.n then return one end
+  end
+  local front = place < pack.n and fronts_in(pack, place, 1) or ''
+  if string.byte(front) ~= 117 then return nil end
+  local at, n = sunpack('<I2I2', front, 4)
+  if place < at or place >= at + n or at + n > pack.n then at, n = place, 1 end
+  local one = { pack = pack, at = at, n = n, front = front, fronts = fronts_in(pack, at, n), done = {} }
+  claims[#claims + 1] = one
+  return one
+end
+
+-- The parts of neighbours in a pack that this holder runs, by what they were claimed with. Nil: it does not run them all.
+local function parts_of(pack, place, n, lease)
+  local parts, past = {}, place + n
+  while place < past do
+    local one = claimed_with(pack, place)
+    if not one or sub(one.front, 16, 35) ~= lease then return nil end
+    local length = min(past, one.at + one.n) - place
+    local from = PACK_FRONT * (place - one.at)
+    if sub(one.fronts, from + 1, from + PACK_FRONT * length) ~= string.rep(one.front, length) then return nil end
+    parts[#parts + 1] = { one, place - one.at, length }
+    place = place + length
+  end
+  return parts
+end
+
+local function complete_parts(pack, parts)
+  local n = 0
+  for _, part in ipairs(parts) do
+    local one, from, length = part[1], part[2], part[3]
+    one.done[#one.done + 1] = { from, length }
+    local runs = ends_of_runs[pack.queue] or { more = 0 }
+    ends_of_runs[pack.queue] = runs
+    runs[#runs + 1] = NOW
+    runs[#runs + 1] = run_text(pack.first + one.at + from, length)
+    runs.more = runs.more + length - 1
+    n = n + length
+  end
   count(pack.queue, 'u', -n)
   count(pack.queue, 'c', n)
   completed[pack.queue] = (completed[pack.queue] or 0) + n
+end
+
+-- Writes the fronts of those that are done now, and takes the lease away with the last that ran.
+local function write_claim(one)
+  table.sort(one.done, function(a, b) return a[1] < b[1] end)
+  local pieces, from, done_front = {}, 0, DONE .. sub(one.front, 32)
+  for _, done in ipairs(one.done) do
+    if done[1] > from then pieces[#pieces + 1] = sub(one.fronts, PACK_FRONT * from + 1, PACK_FRONT * done[1]) end
+    pieces[#pieces + 1] = string.rep(done_front, done[2])
+    from = done[1] + done[2]
+  end
+  local first, past = one.done[1][1], from
+  pieces[#pieces + 1] = sub(one.fronts, PACK_FRONT * from + 1)
+  local fronts = table.concat(pieces)
+  local key, entry = lease_of(holder_of(one.front)), run_text(one.pack.first + one.at, one.n)
+  if string.find(fronts, one.front, 1, true) then
+    if not call('ZSCORE', key, entry) then entry = nil end
+  elseif call('ZREM', key, entry) == 1 then
+    surplus(key, 1 - one.n)
+  else
+    entry = nil
+  end
+  -- They have become entries of their own.
+  for _, done in ipairs(entry and {} or one.done) do
+    for k = done[1], done[1] + done[2] - 1 do ztake(key, member_of(one.pack.first + one.at + k)) end
+  end
+  local written = sub(fronts, PACK_FRONT * first + 1, PACK_FRONT * past)
+  call('SETRANGE', one.pack.key, PACK_HEAD + PACK_FRONT * (one.at + first), written)
 end
 
 -- The common end: nothing to keep, nothing to start, nobody asked. Done without detours.
@@ -102,8 +165,9 @@ local function plain(s, member, h, holder)
   head[member] = new
   if packed[member] then
     local pack, at = pack_at(tonumber(member))
-    complete_pack(pack, at, 1, h)
-    return true
+    local parts = parts_of(pack, at, 1, sub(h, 16, 35))
+    if parts then complete_parts(pack, parts) end
+    return parts ~= nil
   end
   put_head(member, new)
   ztake(lease_of(holder), member)
@@ -119,11 +183,9 @@ end
 local function complete_run(first, lease, n)
   local pack, place = pack_at(tonumber(first))
   if pack then
-    local there = place + n <= pack.n and fronts_in(pack, place, n) or ''
-    local front = sub(there, 1, PACK_FRONT)
-    if string.byte(front) ~= 117 or sub(front, 16, 35) ~= lease or there ~= string.rep(front, n) then return false end
-    if not lives(sub(lease, 1, 16)) then return false end
-    complete_pack(pack, place, n, front)
+    local parts = lives(sub(lease, 1, 16)) and parts_of(pack, place, n, lease)
+    if not parts then return false end
+    complete_parts(pack, parts)
     runs_done[#runs_done + 1] = { tonumber(first), n }
     return true
   end
@@ -212,9 +274,13 @@ end
 -- A removal, so that a full server lets the rest be written even where all were refused.
 call('HDEL', P .. 'gauges', '')
 for _, write in ipairs(writes) do call('SETRANGE', write[1], write[2], write[3]) end
-for _, done in ipairs(done_fronts) do put_fronts(done[1], done[2], done[3], done[4]) end
-for _, out in ipairs(cuts) do cut(out[1], out[2], out[3], out[4]) end
-for _, run in ipairs(ends_of_runs) do put_run(run[1], NOW, run[2], run[3]) end
+for _, one in ipairs(claims) do
+  if #one.done > 0 then write_claim(one) end
+end
+for queue, ends in pairs(ends_of_runs) do
+  slices('ZADD', end_key(queue, 'c'), ends)
+  surplus(end_key(queue, 'c'), ends.more)
+end
 flush_new()
 flush()
 if #forgotten > 0 then slices('HDEL', P .. 'more', forgotten) end

@@ -210,36 +210,39 @@ for _, queue in ipairs(queues) do
   for _, state in ipairs({ 'c', 'd', 'x' }) do indexes[#indexes + 1] = end_key(queue, state) end
 end
 each_holder(function(worker) held = held + size_of(P .. 'lease:' .. worker) end)
+local running = 0
+for _, queue in ipairs(queues) do running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0) end
 -- Where the rest of a pass has come to its end, or where this has begun.
-local at, damaged = call('HGET', G, 'sweep:index'), false
+local at = call('HGET', G, 'sweep:index')
 if over == 1 or at then
   local jobs_there = 0
   for _, key in ipairs(indexes) do placed = placed + size_of(key) end
   for _, n in ipairs(call('HVALS', P .. 'block_jobs')) do jobs_there = jobs_there + tonumber(n) end
-  damaged = placed + held ~= jobs_there
-  if damaged then check_indexes(indexes, at) else call('HDEL', G, 'sweep:index') end
+  if placed + running ~= jobs_there then check_indexes(indexes, at) else call('HDEL', G, 'sweep:index') end
 end
 
-local running = 0
 for _, queue in ipairs(queues) do
   local ready = 0
   for priority = 0, 9 do ready = ready + size_of(ready_key(queue, priority)) end
   recount('r', queue, ready)
   recount('s', queue, size_of(due_key(queue)))
   for _, state in ipairs({ 'c', 'd', 'x' }) do recount(state, queue, size_of(end_key(queue, state))) end
-  running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0)
 end
-if (damaged or held ~= running) and held <= 1000 then
+if held ~= running and held <= 1000 then
   local by_queue = {}
   each_holder(function(worker)
     local key = P .. 'lease:' .. worker
     local mine, entry_of = spread(call('ZRANGE', key, 0, -1), math.huge)
-    local found = heads_of(mine)
-    local function holds(i) return found[i] and state_of(found[i]) == 'u' and holder_of(found[i]) == worker end
-    keep_right(key, mine, entry_of, holds)
+    local found, used = heads_of(mine), {}
     for i = 1, #mine do
-      if holds(i) then by_queue[queue_of(found[i])] = (by_queue[queue_of(found[i])] or 0) + 1 end
+      local h = found[i]
+      if h and state_of(h) == 'u' and holder_of(h) == worker then
+        by_queue[queue_of(h)] = (by_queue[queue_of(h)] or 0) + 1
+        used[entry_of[i]] = true
+      end
     end
+    -- A run stays until the last of its jobs is done.
+    keep_right(key, mine, entry_of, function(i) return used[entry_of[i]] end)
   end)
   for _, queue in ipairs(queues) do recount('u', queue, by_queue[queue] or 0) end
 end
