@@ -41,6 +41,7 @@ use self::gather::Gather;
 use self::jobs::Tickets;
 use self::link::Link;
 use self::memory::Memory;
+use self::pack::Seen;
 use self::parts::Parts;
 use self::wake::Wakes;
 use super::{
@@ -72,6 +73,7 @@ pub struct RedisStore {
     link: Arc<Link>,
     gather: Arc<Gather>,
     tickets: Arc<Tickets>,
+    packs: Arc<Seen>,
     memory: Memory,
     tasks: TaskTracker,
     rules: StoreRules,
@@ -91,7 +93,8 @@ impl RedisStore {
         let tickets = Arc::new(Tickets::from(u64::from_le_bytes(first)));
         let tasks = TaskTracker::new();
         let gather = Gather::new(Arc::clone(&link), tasks.clone());
-        let store = Self { link, gather, tickets, memory: Memory::default(), tasks, rules };
+        let packs = Arc::new(Seen::default());
+        let store = Self { link, gather, tickets, packs, memory: Memory::default(), tasks, rules };
         store.check_schema().await?;
         Ok(store)
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::failure::misread;
 use super::parts::Parts;
@@ -71,6 +72,42 @@ fn put_head(out: &mut Vec<u8>, job: &NewJob, n: usize) {
     out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(name);
     out.resize(HEAD, 0);
+}
+
+/// Blocks that packs were claimed from not long ago: what of them is simply done may be told in short.
+///
+/// Only a hint: the server knows better, and says so.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<HashSet<i64>>);
+
+impl Seen {
+    /// More are forgotten, all at once: forgetting costs one call that is refused.
+    const MAX: usize = 4096;
+
+    pub(super) fn add(&self, number: i64) {
+        let mut blocks = self.lock();
+        if blocks.len() >= Self::MAX {
+            blocks.clear();
+        }
+        blocks.insert(number / BLOCK as i64);
+    }
+
+    pub(super) fn all(&self, mut blocks: impl Iterator<Item = i64>) -> bool {
+        let seen = self.lock();
+        blocks.all(|block| seen.contains(&block))
+    }
+
+    pub(super) fn forget(&self, blocks: impl Iterator<Item = i64>) {
+        let mut seen = self.lock();
+        for block in blocks {
+            seen.remove(&block);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<i64>> {
+        // A set of numbers is whole after every change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Neighbours of a pack as a claim gives them.

@@ -28,6 +28,11 @@ impl Run {
         out
     }
 
+    /// The block that all of them stand in.
+    pub(super) fn block(&self) -> i64 {
+        self.first.slot / BLOCK
+    }
+
     fn goes_on_with(&self, lease: LeaseToken) -> bool {
         let next = i64::try_from(self.places.len()).ok().and_then(|len| self.first.slot.checked_add(len));
         (lease.holder, lease.epoch, Some(lease.slot)) == (self.first.holder, self.first.epoch, next)
@@ -55,9 +60,6 @@ pub(super) fn of(batch: &[(&Settlement, &Verdict)]) -> (Vec<Run>, Vec<usize>) {
             _ => runs.push(Run { first: lease, places: vec![nth] }),
         }
     }
-    // Alone a job is as well off by itself.
-    let alone = runs.extract_if(.., |run| run.places.len() == 1);
-    rest.extend(alone.flat_map(|run| run.places));
     rest.sort_unstable();
     (runs, rest)
 }
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn neighbours_go_together_in_whatever_order_they_end() {
-        assert_eq!(runs(&[done(7), done(5), done(6), done(9)]), (vec![(5, vec![1, 2, 0])], vec![3]));
+        assert_eq!(runs(&[done(7), done(5), done(6), done(9)]), (vec![(5, vec![1, 2, 0]), (9, vec![3])], vec![]));
     }
 
     #[test]
@@ -98,14 +100,14 @@ mod tests {
         let (found, rest) = runs(&[done(998), done(999), done(1000), done(1001)]);
         assert_eq!((found, rest), (vec![(998, vec![0, 1]), (1000, vec![2, 3])], vec![]));
         let other = settlement(6, 2, Verdict::Complete { result: None, children: Vec::new() });
-        assert_eq!(runs(&[done(5), other]), (vec![], vec![0, 1]));
+        assert_eq!(runs(&[done(5), other]), (vec![(5, vec![0]), (6, vec![1])], vec![]));
     }
 
     #[test]
     fn what_is_more_than_done_goes_alone_and_nothing_stands_in_two_places() {
         let released = settlement(6, 1, Verdict::Release);
         let batch = [done(4), done(5), released, done(5), done(7)];
-        assert_eq!(runs(&batch), (vec![(4, vec![0, 1])], vec![2, 3, 4]));
+        assert_eq!(runs(&batch), (vec![(4, vec![0, 1]), (7, vec![4])], vec![2, 3]));
     }
 
     #[test]

@@ -152,7 +152,7 @@ local function claim_run(i, last, first)
   local n = last - i + 1
   local key, at = front_of(first)
   local there = call('GETRANGE', key, at, at + n * FRONT - 1)
-  if there ~= '' and there ~= string.rep('\0', #there) then return false end
+  if there ~= '' and there ~= sub(string.rep(NO_FRONT, n), 1, #there) then return false end
   if n == 1 or not TAIL then
     for k = i, last do claim_one(k) end
     return true
@@ -173,7 +173,7 @@ end
 -- Claims neighbours of a pack by one write. What hands at the server have left of them is claimed one by one.
 local function claim_pack(first, n)
   local pack, at = pack_at(first)
-  if pack and at + n <= pack.n and fronts_in(pack, at, n) == string.rep('\0', PACK_FRONT * n) then
+  if pack and at + n <= pack.n and fronts_in(pack, at, n) == string.rep(NO_PACK_FRONT, n) then
     local lease = lease_of(pack.timeout)
     local front = 'u\0\0' .. lease[2] .. FIRST
     local texts_of_run, ends = bodies_in(pack, at, n)

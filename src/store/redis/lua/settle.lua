@@ -14,12 +14,11 @@ local function lives(worker)
   return living[worker]
 end
 
-local ENDED, AWAY = spack('<I6I6', now, 0) .. NOBODY, string.rep('\0', 12) .. NOBODY
-local DONE = 'c\0\0' .. ENDED
+local AWAY = NO_TIME .. NO_TIME .. NOBODY
 local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
 local settlements, members, head, writes, by_run = {}, {}, {}, {}, {}
--- Of packs: what was claimed together, of each queue what goes to its completed, and the numbers that whole runs end.
-local claims, ends_of_runs, runs_done = {}, {}, {}
+-- Runs of packs that end here: first number, how many.
+local runs_done = {}
 
 local lease_keys, done_lists = {}, {}
 local function lease_of(holder)
@@ -82,80 +81,6 @@ local function ended(s, member, h)
     .. sub(h, 52)
 end
 
--- Jobs of a pack that were claimed together, as their fronts were: looked at, and written, together.
-local function claimed_with(pack, place)
-  for _, one in ipairs(claims) do
-    if one.pack == pack and place >= one.at and place < one.at + one.n then return one end
-  end
-  local front = place < pack.n and fronts_in(pack, place, 1) or ''
-  if string.byte(front) ~= 117 then return nil end
-  local at, n = sunpack('<I2I2', front, 4)
-  if place < at or place >= at + n or at + n > pack.n then at, n = place, 1 end
-  local one = { pack = pack, at = at, n = n, front = front, fronts = fronts_in(pack, at, n), done = {} }
-  claims[#claims + 1] = one
-  return one
-end
-
--- The parts of neighbours in a pack that this holder runs, by what they were claimed with. Nil: it does not run them all.
-local function parts_of(pack, place, n, lease)
-  local parts, past = {}, place + n
-  while place < past do
-    local one = claimed_with(pack, place)
-    if not one or sub(one.front, 16, 35) ~= lease then return nil end
-    local length = min(past, one.at + one.n) - place
-    local from = PACK_FRONT * (place - one.at)
-    if sub(one.fronts, from + 1, from + PACK_FRONT * length) ~= string.rep(one.front, length) then return nil end
-    parts[#parts + 1] = { one, place - one.at, length }
-    place = place + length
-  end
-  return parts
-end
-
-local function complete_parts(pack, parts)
-  local n = 0
-  for _, part in ipairs(parts) do
-    local one, from, length = part[1], part[2], part[3]
-    one.done[#one.done + 1] = { from, length }
-    local runs = ends_of_runs[pack.queue] or { more = 0 }
-    ends_of_runs[pack.queue] = runs
-    runs[#runs + 1] = NOW
-    runs[#runs + 1] = run_text(pack.first + one.at + from, length)
-    runs.more = runs.more + length - 1
-    n = n + length
-  end
-  count(pack.queue, 'u', -n)
-  count(pack.queue, 'c', n)
-  completed[pack.queue] = (completed[pack.queue] or 0) + n
-end
-
--- Writes the fronts of those that are done now, and takes the lease away with the last that ran.
-local function write_claim(one)
-  table.sort(one.done, function(a, b) return a[1] < b[1] end)
-  local pieces, from, done_front = {}, 0, DONE .. sub(one.front, 32)
-  for _, done in ipairs(one.done) do
-    if done[1] > from then pieces[#pieces + 1] = sub(one.fronts, PACK_FRONT * from + 1, PACK_FRONT * done[1]) end
-    pieces[#pieces + 1] = string.rep(done_front, done[2])
-    from = done[1] + done[2]
-  end
-  local first, past = one.done[1][1], from
-  pieces[#pieces + 1] = sub(one.fronts, PACK_FRONT * from + 1)
-  local fronts = table.concat(pieces)
-  local key, entry = lease_of(holder_of(one.front)), run_text(one.pack.first + one.at, one.n)
-  if string.find(fronts, one.front, 1, true) then
-    if not call('ZSCORE', key, entry) then entry = nil end
-  elseif call('ZREM', key, entry) == 1 then
-    surplus(key, 1 - one.n)
-  else
-    entry = nil
-  end
-  -- They have become entries of their own.
-  for _, done in ipairs(entry and {} or one.done) do
-    for k = done[1], done[1] + done[2] - 1 do ztake(key, member_of(one.pack.first + one.at + k)) end
-  end
-  local written = sub(fronts, PACK_FRONT * first + 1, PACK_FRONT * past)
-  call('SETRANGE', one.pack.key, PACK_HEAD + PACK_FRONT * (one.at + first), written)
-end
-
 -- The common end: nothing to keep, nothing to start, nobody asked. Done without detours.
 local function plain(s, member, h, holder)
   if #s ~= 44 or string.byte(s) ~= 67 or string.byte(h, 2) ~= 0 then return false end
@@ -165,9 +90,7 @@ local function plain(s, member, h, holder)
   head[member] = new
   if packed[member] then
     local pack, at = pack_at(tonumber(member))
-    local parts = parts_of(pack, at, 1, sub(h, 16, 35))
-    if parts then complete_parts(pack, parts) end
-    return parts ~= nil
+    return complete(pack, at, 1, sub(h, 16, 35))
   end
   put_head(member, new)
   ztake(lease_of(holder), member)
@@ -183,12 +106,12 @@ end
 local function complete_run(first, lease, n)
   local pack, place = pack_at(tonumber(first))
   if pack then
-    local parts = lives(sub(lease, 1, 16)) and parts_of(pack, place, n, lease)
-    if not parts then return false end
-    complete_parts(pack, parts)
+    if not lives(sub(lease, 1, 16)) or not complete(pack, place, n, lease) then return false end
     runs_done[#runs_done + 1] = { tonumber(first), n }
     return true
   end
+  -- Alone and in no pack: as well off as a settlement.
+  if n == 1 then return false end
   local key, at = front_of(tonumber(first))
   local there = call('GETRANGE', key, at, at + n * FRONT - 1)
   local front = sub(there, 1, FRONT)
@@ -274,13 +197,7 @@ end
 -- A removal, so that a full server lets the rest be written even where all were refused.
 call('HDEL', P .. 'gauges', '')
 for _, write in ipairs(writes) do call('SETRANGE', write[1], write[2], write[3]) end
-for _, one in ipairs(claims) do
-  if #one.done > 0 then write_claim(one) end
-end
-for queue, ends in pairs(ends_of_runs) do
-  slices('ZADD', end_key(queue, 'c'), ends)
-  surplus(end_key(queue, 'c'), ends.more)
-end
+write_completed(ztake, count)
 flush_new()
 flush()
 if #forgotten > 0 then slices('HDEL', P .. 'more', forgotten) end

@@ -213,12 +213,13 @@ each_holder(function(worker) held = held + size_of(P .. 'lease:' .. worker) end)
 local running = 0
 for _, queue in ipairs(queues) do running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0) end
 -- Where the rest of a pass has come to its end, or where this has begun.
-local at = call('HGET', G, 'sweep:index')
+local at, damaged = call('HGET', G, 'sweep:index'), false
 if over == 1 or at then
   local jobs_there = 0
   for _, key in ipairs(indexes) do placed = placed + size_of(key) end
   for _, n in ipairs(call('HVALS', P .. 'block_jobs')) do jobs_there = jobs_there + tonumber(n) end
-  if placed + running ~= jobs_there then check_indexes(indexes, at) else call('HDEL', G, 'sweep:index') end
+  damaged = placed + running ~= jobs_there
+  if damaged then check_indexes(indexes, at) else call('HDEL', G, 'sweep:index') end
 end
 
 for _, queue in ipairs(queues) do
@@ -228,7 +229,7 @@ for _, queue in ipairs(queues) do
   recount('s', queue, size_of(due_key(queue)))
   for _, state in ipairs({ 'c', 'd', 'x' }) do recount(state, queue, size_of(end_key(queue, state))) end
 end
-if held ~= running and held <= 1000 then
+if (damaged or held ~= running) and held <= 1000 then
   local by_queue = {}
   each_holder(function(worker)
     local key = P .. 'lease:' .. worker
