@@ -13,8 +13,8 @@ use super::failure::misread;
 use super::link::{Access, Link};
 use super::pack::{self, Given, Seen};
 use super::parts::Parts;
-use super::runs::{self, Run};
-use super::wire::{self, Head, member, put_settlement};
+use super::runs::{self, Run, put_settlement};
+use super::wire::{self, Head, member};
 use super::{script, told};
 use crate::clock::Timestamp;
 use crate::job::{DeadReason, Incarnation, JobId, JobState, QueueName};
@@ -233,15 +233,18 @@ impl Drop for Awaited<'_> {
     }
 }
 
+/// Where a claimed job stands that can't be read, its id and epoch if these can be, and why it can't.
+type Unreadable = (i64, Option<(JobId, u64)>, StoreError);
+
 /// Ends claimed jobs that can't be read: asked for again they would stand in their queue's way for ever.
-async fn bury(link: &Link, worker: Incarnation, unreadable: Vec<(i64, Vec<u8>, StoreError)>) -> Result<(), StoreError> {
+async fn bury(link: &Link, worker: Incarnation, unreadable: Vec<Unreadable>) -> Result<(), StoreError> {
     let mut batch = Vec::new();
-    for (slot, head, error) in unreadable {
+    for (slot, lease, error) in unreadable {
         tracing::error!(slot, %error, "a job can't be read");
         // Without a head nobody knows its lease; its deadline takes it.
-        let Ok(head) = Head::read(&head) else { continue };
+        let Some((id, epoch)) = lease else { continue };
         let verdict = Verdict::Dead { reason: DeadReason::BadPayload, error: error.to_string() };
-        batch.push(Settlement { lease: Lease::new(head.id, head.epoch, worker, slot), verdict });
+        batch.push(Settlement { lease: Lease::new(id, epoch, worker, slot), verdict });
     }
     settle(link, &batch).await.map(drop)
 }
@@ -290,17 +293,19 @@ impl Request {
         }
         let now = Timestamp::from_ms(parts.number()?);
         let limited = parts.number()?;
+        let claim = (self.worker, now);
         let (mut jobs, mut unreadable) = (Vec::new(), Vec::new());
         while !parts.is_over() {
             let (front, first, n) = (parts.bytes()?, wire::slot(&parts.bytes()?)?, parts.number()?);
             if n < 0 {
                 let given = Given::read(&mut parts, front)?;
                 self.packs.add(first);
+                let mut head = Head::read(given.head())?;
                 for (nth, slot) in (first..first.saturating_sub(n)).enumerate() {
-                    let (head, body) = (given.head(nth)?, given.body(nth)?);
-                    match wire::claimed(slot, &head, body, self.worker, now) {
+                    head.id = given.id(nth)?;
+                    match wire::claimed(slot, &head, given.body(nth)?, claim, jobs.last()) {
                         Ok(job) => jobs.push(job),
-                        Err(error) => unreadable.push((slot, head, error)),
+                        Err(error) => unreadable.push((slot, Some((head.id, head.epoch)), error)),
                     }
                 }
                 continue;
@@ -308,9 +313,11 @@ impl Request {
             for slot in first..first.saturating_add(n) {
                 let (mut head, body) = (parts.bytes()?, parts.bytes()?);
                 wire::put_front(&mut head, &front);
-                match wire::claimed(slot, &head, &body, self.worker, now) {
+                let head = Head::read(&head);
+                let lease = head.as_ref().ok().map(|head| (head.id, head.epoch));
+                match head.and_then(|head| wire::claimed(slot, &head, &body, claim, jobs.last())) {
                     Ok(job) => jobs.push(job),
-                    Err(error) => unreadable.push((slot, head, error)),
+                    Err(error) => unreadable.push((slot, lease, error)),
                 }
             }
         }

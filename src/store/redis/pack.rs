@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::failure::misread;
 use super::parts::Parts;
 use super::wire::{self, put_six};
-use crate::job::RunAt;
+use crate::job::{JobId, RunAt};
 use crate::store::{BATCH_MAX, NewJob, StoreError};
 
 /// So many numbers a block has.
@@ -128,15 +128,15 @@ impl Given {
         Ok(Self { head: front, ids, ends: parts.bytes()?, bodies: parts.bytes()? })
     }
 
-    /// The head of the job at a place.
-    pub(super) fn head(&self, nth: usize) -> Result<Vec<u8>, StoreError> {
-        let at = FRONT + 12 + 9;
-        let mut head = self.head.clone();
-        match (head.get_mut(at..at + ID), self.ids.get(nth * ID..(nth + 1) * ID)) {
-            (Some(own), Some(id)) => own.copy_from_slice(id),
-            _ => return Err(misread("claim", "id of each job")),
-        }
-        Ok(head)
+    /// Their head; each has an id of its own.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The id of the job at a place.
+    pub(super) fn id(&self, nth: usize) -> Result<JobId, StoreError> {
+        let id = self.ids.get(nth * ID..(nth + 1) * ID).and_then(|id| id.try_into().ok());
+        id.map(JobId::from_bytes).ok_or_else(|| misread("claim", "id of each job"))
     }
 
     /// Its body.
