@@ -182,7 +182,15 @@ pub fn order(seed: u64, mix: Mix, nth: u64) -> anyhow::Result<Order> {
         spec = JobSpec::raw(spec.queue, Work::KIND, poison(&entropy));
         (fate, max_attempts) = (Fate::Dead(DeadReason::BadPayload), 5);
     }
-    let delay_ms = if entropy.below(1_000) < mix.delayed { 50 + entropy.below(1_500) } else { 0 };
+    // Every other stretch of jobs is alike and without keys, so that the store may keep those of one call together.
+    let alike = mix.due_at_ms.is_none() && (nth / 64) % 2 == 0;
+    let delay_ms = if alike {
+        0
+    } else if entropy.below(1_000) < mix.delayed {
+        50 + entropy.below(1_500)
+    } else {
+        0
+    };
     if delay_ms > 0 {
         spec = spec.after(Duration::from_millis(delay_ms));
     }
@@ -190,7 +198,7 @@ pub fn order(seed: u64, mix: Mix, nth: u64) -> anyhow::Result<Order> {
         spec = spec.at(Timestamp::from_ms(at));
     }
     spec.max_attempts = max_attempts;
-    let spec = spec.unique_for(&key, WHOLE_RUN).by("faults:producer");
+    let spec = if alike { spec } else { spec.unique_for(&key, WHOLE_RUN) }.by("faults:producer");
     let asked = Asked { nth, job: id, key, fate, delay_ms, due_at_ms: mix.due_at_ms, max_attempts };
     Ok(Order { asked, job: NewJob { id, spec } })
 }

@@ -75,21 +75,21 @@ impl Place {
     pub fn redis(fsync: bool) -> Self {
         let appendfsync = if fsync { Fsync::Always } else { Fsync::Everysec };
         let server = RedisServer::with().appendfsync(appendfsync).start();
-        Self { url: server.url(), fsync, kind: Kind::Server { proxy: None, server: Box::new(server) } }
+        Self { url: packing(&server.url()), fsync, kind: Kind::Server { proxy: None, server: Box::new(server) } }
     }
 
     /// A server behind a proxy; all processes of the run go through it.
     pub fn redis_behind_proxy() -> Self {
         let server = RedisServer::start();
         let proxy = Proxy::to_port(server.port());
-        let url = format!("redis://127.0.0.1:{}", proxy.port());
+        let url = packing(&format!("redis://127.0.0.1:{}", proxy.port()));
         Self { url, fsync: false, kind: Kind::Server { proxy: Some(proxy), server: Box::new(server) } }
     }
 
     /// A master, two replicas, three sentinels.
     pub fn sentinels() -> Self {
         let set = Sentinels::start();
-        Self { url: set.url(), fsync: false, kind: Kind::Set(Box::new(set)) }
+        Self { url: packing(&set.url()), fsync: false, kind: Kind::Set(Box::new(set)) }
     }
 
     /// How processes open it.
@@ -180,4 +180,10 @@ impl Drop for Place {
             drop(Command::new("umount").arg(folder).status());
         }
     }
+}
+
+/// The same store, where already two jobs that come together are kept together.
+fn packing(url: &str) -> String {
+    let joint = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{joint}pack_from=2")
 }

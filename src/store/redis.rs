@@ -16,6 +16,8 @@ mod link;
 mod list;
 mod memory;
 mod operate;
+mod pack;
+mod parts;
 mod promise;
 mod prune;
 mod runs;
@@ -37,8 +39,10 @@ pub use self::address::{InvalidAddress, RedisAddress};
 
 use self::gather::Gather;
 use self::jobs::Tickets;
-use self::link::{Link, Parts};
+use self::link::Link;
 use self::memory::Memory;
+use self::pack::Seen;
+use self::parts::Parts;
 use self::wake::Wakes;
 use super::{
     BATCH_MAX, Beat, BeatReply, BreakerState, Budget, Cancel, Claimed, Counts, Enqueued, HistoryEntry, LeaseToken,
@@ -50,9 +54,9 @@ use crate::clock::{Clock, Entropy, Timestamp};
 use crate::job::{Incarnation, JobId, JobRecord, Progress, QueueName};
 
 /// The layout of keys and records.
-const SCHEMA_VERSION: i64 = 2;
-/// One that is read as it is, and that this Tidemill adds to.
-const SCHEMA_BEFORE: i64 = 1;
+const SCHEMA_VERSION: i64 = 3;
+/// Those that are read as they are, and that this Tidemill adds to.
+const SCHEMAS_BEFORE: std::ops::RangeInclusive<i64> = 1..=2;
 
 /// Which server, and what is asked of it.
 #[derive(Clone, Debug)]
@@ -69,6 +73,7 @@ pub struct RedisStore {
     link: Arc<Link>,
     gather: Arc<Gather>,
     tickets: Arc<Tickets>,
+    packs: Arc<Seen>,
     memory: Memory,
     tasks: TaskTracker,
     rules: StoreRules,
@@ -88,7 +93,8 @@ impl RedisStore {
         let tickets = Arc::new(Tickets::from(u64::from_le_bytes(first)));
         let tasks = TaskTracker::new();
         let gather = Gather::new(Arc::clone(&link), tasks.clone());
-        let store = Self { link, gather, tickets, memory: Memory::default(), tasks, rules };
+        let packs = Arc::new(Seen::default());
+        let store = Self { link, gather, tickets, packs, memory: Memory::default(), tasks, rules };
         store.check_schema().await?;
         Ok(store)
     }
@@ -107,7 +113,7 @@ impl RedisStore {
         match redis::from_redis_value::<Option<i64>>(found) {
             Ok(Some(SCHEMA_VERSION) | None) => Ok(()),
             // Whoever wrote it must not come back: it would not see what this one writes.
-            Ok(Some(SCHEMA_BEFORE)) => {
+            Ok(Some(found)) if SCHEMAS_BEFORE.contains(&found) => {
                 match self.link.send(step, redis::cmd("SET").arg(&key).arg(SCHEMA_VERSION)).await {
                     Ok(_) | Err(StoreError::Full { .. }) => Ok(()),
                     Err(error) => Err(error),

@@ -42,3 +42,4 @@ mod waiting;
 
 suite::conformance!(sqlite, crate::conformance::rig::sqlite);
 suite::conformance!(redis, crate::conformance::rig::redis);
+suite::conformance!(redis_packs, crate::conformance::rig::redis_packs);

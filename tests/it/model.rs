@@ -34,6 +34,11 @@ fn the_redis_store_does_what_the_reference_does() {
     run_all(rig::redis);
 }
 
+#[test]
+fn the_redis_store_does_so_with_its_jobs_in_packs() {
+    run_all(rig::redis_packs);
+}
+
 /// Runs all programs over stores that `open` makes, on a few threads.
 fn run_all(open: impl AsyncFn() -> Rig + Sync) {
     let runners = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));

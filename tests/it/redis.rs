@@ -14,6 +14,7 @@ mod gaps;
 mod gather;
 mod many_schedules;
 mod opening;
+mod packs;
 mod repair;
 mod restart;
 mod sweep;

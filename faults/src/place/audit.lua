@@ -1,24 +1,69 @@
 -- Every job in exactly the index of its state, every entry of an index with its job. Answers what is wrong, in words.
 local wrong = {}
 local function say(text) if #wrong < 20 then wrong[#wrong + 1] = text end end
-local found = redis.call('KEYS', '*:head')
+local found = redis.call('KEYS', '*:queues')
 if #found ~= 1 then return { #found .. ' namespaces instead of one' } end
-local P = string.sub(found[1], 1, -5)
+local P = string.sub(found[1], 1, -7)
+-- The head of a job in a pack.
+local function packed(number)
+  local block = math.floor(number / 1000)
+  local key, at = P .. 'pack:' .. string.format('%.0f', block), number - block * 1000
+  local header = redis.call('GETRANGE', key, 0, 95)
+  if #header < 96 then return nil end
+  local n, length = struct.unpack('<I2B', header, 16)
+  if at >= n then return nil end
+  local front = redis.call('GETRANGE', key, 96 + 45 * at, 96 + 45 * at + 44)
+  if string.byte(front) == 103 then return nil end
+  if string.byte(front) == 0 then front = 'r' .. string.rep('\0', 44) end
+  return front .. string.sub(header, 1, 6) .. string.sub(header, 1, 15) .. string.rep('?', 16) .. string.sub(header, 19, 18 + length)
+end
 local place = {}
 for _, key in ipairs(redis.call('KEYS', P .. '*')) do
   local name = string.sub(key, #P + 1)
   local family = string.match(name, '^(%a+):')
   if family == 'ready' or family == 'due' or family == 'lease' or family == 'end' then
-    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
-      if place[member] then say('job ' .. member .. ' is in ' .. place[member] .. ' and in ' .. name) end
-      place[member] = name
+    local more, surplus = 0, 0
+    local entries = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    for i = 1, #entries, 2 do
+      local entry = entries[i]
+      if entry == '#' then
+        surplus = -tonumber(entries[i + 1])
+      else
+        -- A run of neighbours, or one.
+        local first, n = tonumber(string.sub(entry, 1, 14)), tonumber(string.sub(entry, 16)) or 1
+        more = more + n - 1
+        for number = first, first + n - 1 do
+          local member = string.format('%014d', number)
+          local done = family == 'lease' and #entry > 14 and packed(number)
+          -- The lease of a run stands until its last job is done.
+          if not (done and string.sub(done, 1, 1) ~= 'u') then
+            if place[member] then say('job ' .. member .. ' is in ' .. place[member] .. ' and in ' .. name) end
+            place[member] = name
+          end
+        end
+      end
     end
+    if more ~= surplus then say(name .. ' says ' .. surplus .. ' more jobs than entries, and holds ' .. more) end
   end
 end
 local heads = redis.call('HGETALL', P .. 'head')
-local known = {}
+local known, in_packs = {}, 0
+for _, key in ipairs(redis.call('KEYS', P .. 'pack:*')) do
+  local block = tonumber(string.sub(key, #P + 6))
+  for number = block * 1000, block * 1000 + 999 do
+    local h = packed(number)
+    local member = string.format('%014d', number)
+    if h then
+      in_packs = in_packs + 1
+      if redis.call('HEXISTS', P .. 'head', member) == 1 then say('job ' .. member .. ' is in a pack and by itself') end
+      heads[#heads + 1] = member
+      heads[#heads + 1] = h
+    end
+  end
+end
 for i = 1, #heads, 2 do
   local member, h = heads[i], heads[i + 1]
+  local by_itself = i <= #heads - 2 * in_packs
   known[member] = true
   -- A fresh head may have its front in its block's string.
   if string.sub(h, 1, 45) == 'r' .. string.rep('\0', 44) then
@@ -37,14 +82,14 @@ for i = 1, #heads, 2 do
   local is = place[member]
   if not is then say('job ' .. member .. ' in state ' .. state .. ' is in no index')
   elseif string.sub(is, 1, #want) ~= want then say('job ' .. member .. ' in state ' .. state .. ' is in ' .. is) end
-  if redis.call('HEXISTS', P .. 'body', member) == 0 then say('job ' .. member .. ' has no body') end
+  if by_itself and redis.call('HEXISTS', P .. 'body', member) == 0 then say('job ' .. member .. ' has no body') end
 end
 for member, name in pairs(place) do
   if not known[member] then say(name .. ' holds ' .. member .. ', which is no job') end
 end
 local jobs = #heads / 2
-for _, key in ipairs({ 'ids', 'body' }) do
+for key, want in pairs({ ids = jobs, body = jobs - in_packs }) do
   local n = redis.call('HLEN', P .. key)
-  if n ~= jobs then say(key .. ' holds ' .. n .. ' jobs, head ' .. jobs) end
+  if n ~= want then say(key .. ' holds ' .. n .. ' jobs, and ' .. want .. ' are there') end
 end
 return wrong

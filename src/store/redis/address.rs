@@ -17,6 +17,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// Keys begin with it; tests and several Tidemills on one server take others.
 const NAMESPACE: &str = "tidemill";
+/// So many jobs that come together, and are alike, are kept together.
+const PACK_FROM: usize = 20;
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
@@ -33,6 +35,7 @@ pub struct RedisAddress {
     ca: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
     namespace: String,
+    pack_from: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -121,7 +124,8 @@ impl RedisAddress {
         let database = database.parse().map_err(|_| wrong(format_args!("`{database}` is no number of a database")))?;
         let (ca, certificate, sentinel_login) = (None, None, Login::default());
         let namespace = NAMESPACE.to_owned();
-        Ok(Self { servers, master, tls, database, login, sentinel_login, ca, certificate, namespace })
+        let pack_from = PACK_FROM;
+        Ok(Self { servers, master, tls, database, login, sentinel_login, ca, certificate, namespace, pack_from })
     }
 
     fn with(mut self, query: &str) -> Result<Self, InvalidAddress> {
@@ -136,8 +140,14 @@ impl RedisAddress {
                 "sentinel_user" => self.sentinel_login.user = Some(value),
                 "sentinel_password_file" => self.sentinel_login.password = Some(secret(Path::new(&value))?),
                 "namespace" => self.namespace = namespace(value)?,
+                "pack_from" => {
+                    let number = value.parse().ok().filter(|number| *number > 0);
+                    self.pack_from =
+                        number.ok_or_else(|| wrong(format_args!("pack_from=`{value}` is no number above 0")))?;
+                }
                 other => {
-                    let known = "ca, cert, key, password_file, sentinel_user, sentinel_password_file, namespace";
+                    let known =
+                        "ca, cert, key, password_file, sentinel_user, sentinel_password_file, namespace, pack_from";
                     return Err(wrong(format_args!("`{other}` is not known; known are {known}")));
                 }
             }
@@ -151,6 +161,11 @@ impl RedisAddress {
             return Err(wrong("`ca`, `cert` and `key` need rediss:// or rediss+sentinel://"));
         }
         Ok(self)
+    }
+
+    /// So many jobs that come together, and are alike, are kept together.
+    pub(super) fn pack_from(&self) -> usize {
+        self.pack_from
     }
 
     /// What all keys begin with. The braces make it a hash tag: a Cluster keeps all of it on one node.

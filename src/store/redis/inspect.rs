@@ -4,7 +4,8 @@ use redis::{Cmd, Script, Value};
 
 use super::RedisStore;
 use super::failure::misread;
-use super::link::{Access, Parts};
+use super::link::Access;
+use super::parts::Parts;
 use super::script;
 use super::wire::{self, Body, Extras, Head};
 use super::workers::count;

@@ -10,12 +10,14 @@ use tokio::sync::Mutex as Turn;
 
 use super::RedisStore;
 use super::failure::misread;
-use super::link::{Access, Link, Parts};
-use super::runs;
-use super::wire::{self, Head, member, put_settlement};
+use super::link::{Access, Link};
+use super::pack::{self, Given, Seen};
+use super::parts::Parts;
+use super::runs::{self, Run, put_settlement};
+use super::wire::{self, Head, member};
 use super::{script, told};
 use crate::clock::Timestamp;
-use crate::job::{DeadReason, Incarnation, JobId, QueueName};
+use crate::job::{DeadReason, Incarnation, JobId, JobState, QueueName};
 use crate::store::{Claimed, Enqueued, Lease, NewJob, Settled, Settlement, StoreError, Verdict};
 
 /// A waiting claim asks again after this at the latest, should a message have been lost.
@@ -100,7 +102,8 @@ impl RedisStore {
 
     async fn look(&self, queue: &QueueName, worker: Incarnation, n: u32) -> Result<Look, StoreError> {
         let (link, tickets, grace_ms) = (Arc::clone(&self.link), Arc::clone(&self.tickets), self.grace_ms());
-        let request = Request { queue: queue.clone(), worker, n: n.min(super::batch(u32::MAX)), grace_ms };
+        let packs = Arc::clone(&self.packs);
+        let request = Request { queue: queue.clone(), worker, n: n.min(super::batch(u32::MAX)), grace_ms, packs };
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.tasks.spawn(async move {
             let found = request.ask(&link, &tickets).await;
@@ -116,6 +119,9 @@ impl RedisStore {
     }
 
     pub(super) async fn settle_batch(&self, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        if let Some(settled) = self.settle_packs(batch).await? {
+            return Ok(settled);
+        }
         match settle(&self.link, batch).await {
             Err(StoreError::NoSuchQueue(queue)) if self.declare_again(&queue).await? => {
                 return settle(&self.link, batch).await;
@@ -139,9 +145,43 @@ impl RedisStore {
     }
 }
 
+impl RedisStore {
+    /// Settles by a short call what was claimed from packs and is simply done. `None`: there is more to it.
+    async fn settle_packs(&self, batch: &[Settlement]) -> Result<Option<Vec<Settled>>, StoreError> {
+        let step = "settle";
+        let verdicts: Vec<_> = batch.iter().map(|one| (one, &one.verdict)).collect();
+        let (runs, rest) = runs::of(&verdicts);
+        if runs.is_empty() || !rest.is_empty() || !self.packs.all(runs.iter().map(Run::block)) {
+            return Ok(None);
+        }
+        let mut cmd = self.link.call(&script::SETTLE_RUNS);
+        cmd.arg(runs.len());
+        for run in &runs {
+            cmd.arg(run.argument());
+        }
+        let reply = self.link.run(Access::Write, step, &script::SETTLE_RUNS, &cmd).await?;
+        let mut parts = Parts::of(step, reply)?;
+        if parts.is_next(b"other") {
+            self.packs.forget(runs.iter().map(Run::block));
+            return Ok(None);
+        }
+        outcome(&mut parts)?;
+        let letters = parts.bytes()?;
+        if letters.len() != batch.len() || letters.iter().any(|letter| *letter != b'c') {
+            return Err(misread(step, "answer for each settlement"));
+        }
+        Ok(Some(vec![Settled::Accepted(JobState::Completed); batch.len()]))
+    }
+}
+
 /// Enqueues batches in one call: all of them, or none; answers in their order.
 pub(super) async fn enqueue(link: &Link, batches: &[&[NewJob]]) -> Result<Vec<Enqueued>, StoreError> {
     let step = "enqueue";
+    if let Some(pack) = pack::of(batches, link.pack_from())? {
+        if let Some(answers) = enqueue_pack(link, batches, &pack).await? {
+            return Ok(answers);
+        }
+    }
     let mut cmd = link.call(&script::ENQUEUE);
     for jobs in batches {
         put_jobs(&mut cmd, jobs)?;
@@ -161,6 +201,21 @@ pub(super) async fn enqueue(link: &Link, batches: &[&[NewJob]]) -> Result<Vec<En
     answers.ok().filter(|answers| answers.len() == sent).ok_or_else(|| misread(step, "answer for each job"))
 }
 
+/// Enqueues them as one. `None`: some of them are known, and each must be looked at.
+async fn enqueue_pack(link: &Link, batches: &[&[NewJob]], pack: &[u8]) -> Result<Option<Vec<Enqueued>>, StoreError> {
+    let step = "enqueue";
+    let mut cmd = link.call(&script::ENQUEUE_PACK);
+    cmd.arg(pack);
+    let reply = link.run(Access::Write, step, &script::ENQUEUE_PACK, &cmd).await?;
+    let mut parts = Parts::of(step, reply)?;
+    if parts.is_next(b"known") {
+        return Ok(None);
+    }
+    outcome(&mut parts)?;
+    told(link, parts);
+    Ok(Some(batches.iter().flat_map(|jobs| jobs.iter()).map(|job| Enqueued::Inserted(job.id)).collect()))
+}
+
 /// A claim's answer that is on its way. Dropped before it was read, it hands back the jobs that came meanwhile.
 struct Awaited<'a> {
     store: &'a RedisStore,
@@ -178,15 +233,18 @@ impl Drop for Awaited<'_> {
     }
 }
 
+/// Where a claimed job stands that can't be read, its id and epoch if these can be, and why it can't.
+type Unreadable = (i64, Option<(JobId, u64)>, StoreError);
+
 /// Ends claimed jobs that can't be read: asked for again they would stand in their queue's way for ever.
-async fn bury(link: &Link, worker: Incarnation, unreadable: Vec<(i64, Vec<u8>, StoreError)>) -> Result<(), StoreError> {
+async fn bury(link: &Link, worker: Incarnation, unreadable: Vec<Unreadable>) -> Result<(), StoreError> {
     let mut batch = Vec::new();
-    for (slot, head, error) in unreadable {
+    for (slot, lease, error) in unreadable {
         tracing::error!(slot, %error, "a job can't be read");
         // Without a head nobody knows its lease; its deadline takes it.
-        let Ok(head) = Head::read(&head) else { continue };
+        let Some((id, epoch)) = lease else { continue };
         let verdict = Verdict::Dead { reason: DeadReason::BadPayload, error: error.to_string() };
-        batch.push(Settlement { lease: Lease::new(head.id, head.epoch, worker, slot), verdict });
+        batch.push(Settlement { lease: Lease::new(id, epoch, worker, slot), verdict });
     }
     settle(link, &batch).await.map(drop)
 }
@@ -204,6 +262,7 @@ struct Request {
     worker: Incarnation,
     n: u32,
     grace_ms: u64,
+    packs: Arc<Seen>,
 }
 
 impl Request {
@@ -234,15 +293,31 @@ impl Request {
         }
         let now = Timestamp::from_ms(parts.number()?);
         let limited = parts.number()?;
+        let claim = (self.worker, now);
         let (mut jobs, mut unreadable) = (Vec::new(), Vec::new());
         while !parts.is_over() {
             let (front, first, n) = (parts.bytes()?, wire::slot(&parts.bytes()?)?, parts.number()?);
+            if n < 0 {
+                let given = Given::read(&mut parts, front)?;
+                self.packs.add(first);
+                let mut head = Head::read(given.head())?;
+                for (nth, slot) in (first..first.saturating_sub(n)).enumerate() {
+                    head.id = given.id(nth)?;
+                    match wire::claimed(slot, &head, given.body(nth)?, claim, jobs.last()) {
+                        Ok(job) => jobs.push(job),
+                        Err(error) => unreadable.push((slot, Some((head.id, head.epoch)), error)),
+                    }
+                }
+                continue;
+            }
             for slot in first..first.saturating_add(n) {
                 let (mut head, body) = (parts.bytes()?, parts.bytes()?);
                 wire::put_front(&mut head, &front);
-                match wire::claimed(slot, &head, &body, self.worker, now) {
+                let head = Head::read(&head);
+                let lease = head.as_ref().ok().map(|head| (head.id, head.epoch));
+                match head.and_then(|head| wire::claimed(slot, &head, &body, claim, jobs.last())) {
                     Ok(job) => jobs.push(job),
-                    Err(error) => unreadable.push((slot, head, error)),
+                    Err(error) => unreadable.push((slot, lease, error)),
                 }
             }
         }

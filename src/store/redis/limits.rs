@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::link::{Access, Parts};
+use super::link::Access;
+use super::parts::Parts;
 use super::workers::count;
 use super::{RedisStore, script};
 use crate::clock::Timestamp;

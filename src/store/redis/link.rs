@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::address::{Door, RedisAddress};
 use super::driver::Driver;
-use super::failure::{failure, misread};
+use super::failure::failure;
 use super::promise::Promise;
 use super::wake::Wakes;
 use crate::clock::{Clock, Timestamp};
@@ -121,6 +121,11 @@ impl Link {
     /// Where it leads, without secrets.
     pub(super) fn shown(&self) -> String {
         self.address.shown()
+    }
+
+    /// So many jobs that come together, and are alike, are kept together.
+    pub(super) fn pack_from(&self) -> usize {
+        self.address.pack_from()
     }
 
     /// What keys and channels begin with.
@@ -391,58 +396,5 @@ fn hear(wakes: &Arc<Wakes>) -> impl Fn(PushInfo) -> Result<(), std::convert::Inf
             _ => {}
         }
         Ok(())
-    }
-}
-
-/// A reply's parts, read from the front.
-pub(super) struct Parts {
-    step: &'static str,
-    rest: std::vec::IntoIter<Value>,
-}
-
-impl Parts {
-    /// The reply, which must be an array.
-    pub(super) fn of(step: &'static str, reply: Value) -> Result<Self, StoreError> {
-        match reply {
-            Value::Array(parts) => Ok(Self { step, rest: parts.into_iter() }),
-            _ => Err(misread(step, "array")),
-        }
-    }
-
-    /// The next part, a number.
-    pub(super) fn number(&mut self) -> Result<i64, StoreError> {
-        match self.rest.next() {
-            Some(Value::Int(n)) => Ok(n),
-            Some(Value::BulkString(text)) => {
-                let number = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-                number.ok_or_else(|| misread(self.step, "number"))
-            }
-            _ => Err(misread(self.step, "number")),
-        }
-    }
-
-    /// The next part, bytes.
-    pub(super) fn bytes(&mut self) -> Result<Vec<u8>, StoreError> {
-        self.next_bytes().ok_or_else(|| misread(self.step, "bytes"))
-    }
-
-    /// The next part, if there is one and it is bytes.
-    pub(super) fn next_bytes(&mut self) -> Option<Vec<u8>> {
-        match self.rest.next() {
-            Some(Value::BulkString(bytes)) => Some(bytes),
-            Some(Value::SimpleString(text)) => Some(text.into_bytes()),
-            Some(Value::Okay) => Some(b"OK".to_vec()),
-            _ => None,
-        }
-    }
-
-    /// True when all parts are read.
-    pub(super) fn is_over(&self) -> bool {
-        self.rest.len() == 0
-    }
-
-    /// The next part, itself an array.
-    pub(super) fn parts(&mut self) -> Result<Self, StoreError> {
-        Self::of(self.step, self.rest.next().unwrap_or_default())
     }
 }

@@ -7,7 +7,7 @@ mod sources;
 
 use super::RedisStore;
 use super::inspect::record;
-use super::link::Parts;
+use super::parts::Parts;
 use super::{script, wire};
 use crate::job::{JobRecord, JobState};
 use crate::store::query::Place;

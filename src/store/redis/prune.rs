@@ -5,7 +5,7 @@
 //! here puts right from what the rest still tells.
 
 use super::RedisStore;
-use super::link::Parts;
+use super::parts::Parts;
 use super::workers::count;
 use super::{script, told};
 use crate::store::{Pruned, StoreError};

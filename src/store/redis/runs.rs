@@ -3,8 +3,11 @@
 //! What a claim gave out side by side usually ends within one batch; the script then compares and writes a whole run at once
 //! (`lua/front.lua`). No job is in two runs, nor in a run and among the rest.
 
-use super::wire;
-use crate::store::{LeaseToken, Settlement, Verdict};
+use std::time::Duration;
+
+use super::wire::{self, ERROR_MAX, cut, member, millis, progress, put_six, reason_number};
+use crate::job::Progress;
+use crate::store::{LeaseToken, Settlement, StoreError, Verdict};
 
 /// Jobs by number, in blocks of so many.
 const BLOCK: i64 = 1000;
@@ -26,6 +29,11 @@ impl Run {
         out.extend_from_slice(&u32::try_from(self.first.epoch).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.places.len()).unwrap_or(u32::MAX).to_le_bytes());
         out
+    }
+
+    /// The block that all of them stand in.
+    pub(super) fn block(&self) -> i64 {
+        self.first.slot / BLOCK
     }
 
     fn goes_on_with(&self, lease: LeaseToken) -> bool {
@@ -55,15 +63,51 @@ pub(super) fn of(batch: &[(&Settlement, &Verdict)]) -> (Vec<Run>, Vec<usize>) {
             _ => runs.push(Run { first: lease, places: vec![nth] }),
         }
     }
-    // Alone a job is as well off by itself.
-    let alone = runs.extract_if(.., |run| run.places.len() == 1);
-    rest.extend(alone.flat_map(|run| run.places));
     rest.sort_unstable();
     (runs, rest)
 }
 
 fn is_plain(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Complete { result: None, children } if children.is_empty())
+}
+
+/// Larger results are not kept.
+const RESULT_MAX: usize = 16 * 1024;
+
+/// A settlement as its script reads it: verdict letter, member, holder, epoch, delay, reason, number of children, text.
+pub(super) fn put_settlement(out: &mut Vec<u8>, lease: LeaseToken, verdict: &Verdict) -> Result<(), StoreError> {
+    let too_large = "\"the result was larger than 16 KiB and was not kept\"";
+    let mut children_len = 0;
+    let snoozed;
+    let (letter, delay, reason, text) = match verdict {
+        Verdict::Complete { result, children } => {
+            children_len = children.len();
+            let result = result.as_ref().map_or("", |r| if r.get().len() > RESULT_MAX { too_large } else { r.get() });
+            (b'C', Duration::ZERO, 0, result)
+        }
+        Verdict::Retry { error, delay } => (b'T', *delay, 0, cut(error, ERROR_MAX)),
+        Verdict::Snooze { reason, delay } => {
+            snoozed = progress(&Progress { percent: 0, note: reason.clone() })?;
+            (b'Z', *delay, 0, snoozed.as_str())
+        }
+        Verdict::Dead { reason, error } => (b'D', Duration::ZERO, reason_number(*reason), cut(error, ERROR_MAX)),
+        Verdict::Cancel { reason } => (b'X', Duration::ZERO, 0, cut(reason, ERROR_MAX)),
+        Verdict::Release => (b'L', Duration::ZERO, 0, ""),
+    };
+    let Ok(children) = u16::try_from(children_len) else {
+        let (what, max) = ("the list of children", usize::from(u16::MAX));
+        return Err(StoreError::TooMany { what, len: children_len, max });
+    };
+    out.push(letter);
+    out.extend_from_slice(&member(lease.slot));
+    out.extend_from_slice(lease.holder.as_bytes());
+    // Epochs count claims: four bytes are enough for a claim each second for a century.
+    out.extend_from_slice(&u32::try_from(lease.epoch).unwrap_or(u32::MAX).to_le_bytes());
+    put_six(out, millis(delay));
+    out.push(reason);
+    out.extend_from_slice(&children.to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
 }
 
 #[cfg(test)]
@@ -90,7 +134,7 @@ mod tests {
 
     #[test]
     fn neighbours_go_together_in_whatever_order_they_end() {
-        assert_eq!(runs(&[done(7), done(5), done(6), done(9)]), (vec![(5, vec![1, 2, 0])], vec![3]));
+        assert_eq!(runs(&[done(7), done(5), done(6), done(9)]), (vec![(5, vec![1, 2, 0]), (9, vec![3])], vec![]));
     }
 
     #[test]
@@ -98,14 +142,14 @@ mod tests {
         let (found, rest) = runs(&[done(998), done(999), done(1000), done(1001)]);
         assert_eq!((found, rest), (vec![(998, vec![0, 1]), (1000, vec![2, 3])], vec![]));
         let other = settlement(6, 2, Verdict::Complete { result: None, children: Vec::new() });
-        assert_eq!(runs(&[done(5), other]), (vec![], vec![0, 1]));
+        assert_eq!(runs(&[done(5), other]), (vec![(5, vec![0]), (6, vec![1])], vec![]));
     }
 
     #[test]
     fn what_is_more_than_done_goes_alone_and_nothing_stands_in_two_places() {
         let released = settlement(6, 1, Verdict::Release);
         let batch = [done(4), done(5), released, done(5), done(7)];
-        assert_eq!(runs(&batch), (vec![(4, vec![0, 1])], vec![2, 3, 4]));
+        assert_eq!(runs(&batch), (vec![(4, vec![0, 1]), (7, vec![4])], vec![2, 3]));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use redis::Value;
 
 use super::failure::misread;
 use super::jobs::yes;
-use super::link::{Access, Parts};
+use super::link::Access;
+use super::parts::Parts;
 use super::wire::millis;
 use super::workers::count;
 use super::{RedisStore, script};

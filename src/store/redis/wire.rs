@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::job::{DeadReason, Failure, Incarnation, JobId, JobRecord, JobState, Priority, Progress, QueueName, RunAt};
-use crate::store::{Claimed, Lease, LeaseToken, NewJob, StoreError, Verdict};
+use crate::store::{Claimed, Lease, NewJob, StoreError};
 
 /// What six bytes hold.
 const TIME_MAX: u64 = (1 << 48) - 1;
@@ -38,7 +38,7 @@ pub(super) fn slot(member: &[u8]) -> Result<i64, StoreError> {
     number.ok_or_else(|| unreadable("a member", "it is no number"))
 }
 
-fn put_six(out: &mut Vec<u8>, number: u64) {
+pub(super) fn put_six(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.min(TIME_MAX).to_le_bytes()[..6]);
 }
 
@@ -69,26 +69,32 @@ pub(super) fn meta(job: &NewJob) -> Vec<u8> {
 
 /// What is written once.
 pub(super) fn body(job: &NewJob) -> Result<Vec<u8>, StoreError> {
+    let mut out = Vec::with_capacity(160 + job.spec.payload.len());
+    put_body(&mut out, job)?;
+    Ok(out)
+}
+
+/// The same behind what stands there.
+pub(super) fn put_body(out: &mut Vec<u8>, job: &NewJob) -> Result<(), StoreError> {
     let spec = &job.spec;
     let key = spec.unique.as_ref().map_or("", |unique| &*unique.key);
     let Ok(key_len) = u16::try_from(key.len()) else {
         return Err(StoreError::TooMany { what: "the unique key (bytes)", len: key.len(), max: usize::from(u16::MAX) });
     };
-    let mut out = Vec::with_capacity(96 + key.len() + spec.payload.len());
     out.extend_from_slice(&key_len.to_le_bytes());
     out.extend_from_slice(key.as_bytes());
     out.push(VERSION);
     out.extend_from_slice(&spec.max_attempts.to_le_bytes());
-    put_text(&mut out, Some(&spec.kind));
-    put_text(&mut out, Some(&spec.payload));
-    put_text(&mut out, spec.tenant.as_deref());
-    put_text(&mut out, spec.correlation_id.as_deref());
-    put_text(&mut out, spec.traceparent.as_deref());
-    put_text(&mut out, Some(&spec.enqueued_by));
+    put_text(out, Some(&spec.kind));
+    put_text(out, Some(&spec.payload));
+    put_text(out, spec.tenant.as_deref());
+    put_text(out, spec.correlation_id.as_deref());
+    put_text(out, spec.traceparent.as_deref());
+    put_text(out, Some(&spec.enqueued_by));
     for tag in &spec.tags {
-        put_text(&mut out, Some(tag));
+        put_text(out, Some(tag));
     }
-    Ok(out)
+    Ok(())
 }
 
 fn put_text(out: &mut Vec<u8>, text: Option<&str>) {
@@ -133,6 +139,16 @@ impl<'a> Reader<'a> {
 
     fn id(&mut self) -> Result<[u8; 16], StoreError> {
         self.take(16)?.try_into().map_err(|_| unreadable(self.place, "an id is too short"))
+    }
+
+    /// How a body begins: unique key, attempts.
+    fn beginning(&mut self) -> Result<(&'a str, u32), StoreError> {
+        let key_len = usize::try_from(self.small(2)?).unwrap_or(usize::MAX);
+        let key = std::str::from_utf8(self.take(key_len)?).map_err(|_| unreadable("body", "its key is not text"))?;
+        if self.take(1)? != [VERSION] {
+            return Err(unreadable("body", "it is of a newer version; run a newer Tidemill"));
+        }
+        Ok((key, self.small(4)?))
     }
 
     fn text(&mut self) -> Result<Option<&'a str>, StoreError> {
@@ -258,12 +274,7 @@ impl Body {
     /// Reads what [`body`] wrote.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
         let mut reader = Reader { place: "body", rest: bytes };
-        let key_len = usize::try_from(reader.small(2)?).unwrap_or(usize::MAX);
-        let key = std::str::from_utf8(reader.take(key_len)?).map_err(|_| unreadable("body", "its key is not text"))?;
-        if reader.take(1)? != [VERSION] {
-            return Err(unreadable("body", "it is of a newer version; run a newer Tidemill"));
-        }
-        let max_attempts = reader.small(4)?;
+        let (key, max_attempts) = reader.beginning()?;
         let some = |text: Option<&str>| text.map(Arc::from);
         let must = |text: Option<&str>| text.map(Arc::from).ok_or_else(|| unreadable("body", "a text is missing"));
         let mut read = Self {
@@ -291,28 +302,36 @@ pub(super) fn put_front(head: &mut [u8], front: &[u8]) {
     }
 }
 
-/// A claimed job out of its two records.
+/// A claimed job out of its two records. `like`: one that was claimed before it; what the two have in common is kept once.
 pub(super) fn claimed(
     slot: i64,
-    head: &[u8],
+    head: &Head,
     body: &[u8],
-    worker: Incarnation,
-    claimed_at: Timestamp,
+    claim: (Incarnation, Timestamp),
+    like: Option<&Claimed>,
 ) -> Result<Claimed, StoreError> {
-    let (head, body) = (Head::read(head)?, Body::read(body)?);
+    let (worker, claimed_at) = claim;
+    let mut reader = Reader { place: "body", rest: body };
+    let max_attempts = reader.beginning()?.1;
+    let some = |text: Option<&str>| text.map(Arc::from);
+    let must = |text: Option<&str>| text.map(Arc::from).ok_or_else(|| unreadable("body", "a text is missing"));
+    let kind = match (reader.text()?, like) {
+        (Some(kind), Some(like)) if *like.kind == *kind => Arc::clone(&like.kind),
+        (kind, _) => must(kind)?,
+    };
     Ok(Claimed {
         lease: Lease::new(head.id, head.epoch, worker, slot),
-        queue: head.queue,
-        kind: body.kind,
-        payload: body.payload,
-        tenant: body.tenant,
+        queue: head.queue.clone(),
+        kind,
+        payload: must(reader.text()?)?,
+        tenant: some(reader.text()?),
         priority: head.priority,
         attempt: head.attempt,
-        max_attempts: body.max_attempts,
+        max_attempts,
         crashes: head.crashes,
         timeout: Duration::from_millis(head.timeout_ms),
-        correlation_id: body.correlation_id,
-        traceparent: body.traceparent,
+        correlation_id: some(reader.text()?),
+        traceparent: some(reader.text()?),
         created_at: head.created_at,
         run_at: head.run_at,
         claimed_at,
@@ -386,43 +405,6 @@ fn failure(bytes: &[u8]) -> Result<Failure, StoreError> {
 /// Bounds of what is kept with a job.
 pub(super) const ERROR_MAX: usize = 2 * 1024;
 const NOTE_MAX: usize = 200;
-const RESULT_MAX: usize = 16 * 1024;
-
-/// A settlement as its script reads it: verdict letter, member, holder, epoch, delay, reason, number of children, text.
-pub(super) fn put_settlement(out: &mut Vec<u8>, lease: LeaseToken, verdict: &Verdict) -> Result<(), StoreError> {
-    let too_large = "\"the result was larger than 16 KiB and was not kept\"";
-    let mut children_len = 0;
-    let snoozed;
-    let (letter, delay, reason, text) = match verdict {
-        Verdict::Complete { result, children } => {
-            children_len = children.len();
-            let result = result.as_ref().map_or("", |r| if r.get().len() > RESULT_MAX { too_large } else { r.get() });
-            (b'C', Duration::ZERO, 0, result)
-        }
-        Verdict::Retry { error, delay } => (b'T', *delay, 0, cut(error, ERROR_MAX)),
-        Verdict::Snooze { reason, delay } => {
-            snoozed = progress(&Progress { percent: 0, note: reason.clone() })?;
-            (b'Z', *delay, 0, snoozed.as_str())
-        }
-        Verdict::Dead { reason, error } => (b'D', Duration::ZERO, reason_number(*reason), cut(error, ERROR_MAX)),
-        Verdict::Cancel { reason } => (b'X', Duration::ZERO, 0, cut(reason, ERROR_MAX)),
-        Verdict::Release => (b'L', Duration::ZERO, 0, ""),
-    };
-    let Ok(children) = u16::try_from(children_len) else {
-        let (what, max) = ("the list of children", usize::from(u16::MAX));
-        return Err(StoreError::TooMany { what, len: children_len, max });
-    };
-    out.push(letter);
-    out.extend_from_slice(&member(lease.slot));
-    out.extend_from_slice(lease.holder.as_bytes());
-    // Epochs count claims: four bytes are enough for a claim each second for a century.
-    out.extend_from_slice(&u32::try_from(lease.epoch).unwrap_or(u32::MAX).to_le_bytes());
-    put_six(out, millis(delay));
-    out.push(reason);
-    out.extend_from_slice(&children.to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-    Ok(())
-}
 
 /// Progress as it is kept.
 pub(super) fn progress(progress: &Progress) -> Result<String, StoreError> {

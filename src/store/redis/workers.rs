@@ -2,7 +2,8 @@
 
 use super::RedisStore;
 use super::jobs::{outcome, put_lease, yes};
-use super::link::{Access, Parts};
+use super::link::Access;
+use super::parts::Parts;
 use super::wire::{self, Head};
 use super::{script, told};
 use crate::clock::Timestamp;

@@ -61,12 +61,21 @@ pub(crate) async fn redis() -> Rig {
     redis_named().await.0
 }
 
+/// The same, with all jobs that can be in packs from the first on: the smallest packs have the most seams.
+pub(crate) async fn redis_packs() -> Rig {
+    redis_at("&pack_from=1").await.0
+}
+
 /// The same and its namespace, for tests that lay hands on the keys.
 pub(crate) async fn redis_named() -> (Rig, String) {
+    redis_at("").await
+}
+
+async fn redis_at(rest: &str) -> (Rig, String) {
     static RIGS: AtomicU32 = AtomicU32::new(0);
     let number = RIGS.fetch_add(1, Ordering::Relaxed);
     let namespace = format!("rig-{number}");
-    let url = format!("{}?namespace={namespace}", tidemill_testkit::shared_redis().url());
+    let url = format!("{}?namespace={namespace}{rest}", tidemill_testkit::shared_redis().url());
     let (clock, entropy) = (Clock::manual(START), Entropy::seeded(7));
     let at = clock.clone();
     let open = move || -> Opening {

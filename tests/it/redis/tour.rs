@@ -21,6 +21,7 @@ pub(super) async fn tour(site: &Site, store: &Arc<dyn Store>) {
     // What an earlier test has left waiting would be claimed first.
     store.purge(&work(), 1_000).await.expect("purge");
     motion(site, store).await;
+    together(site, store).await;
     operators(site, store).await;
     schedules(site, store).await;
     shared(site, store).await;
@@ -61,6 +62,19 @@ async fn motion(site: &Site, store: &Arc<dyn Store>) {
     assert!(store.get(ids[0]).await.expect("get").is_none());
     assert_eq!(store.sign_off(worker).await.expect("sign off").to_ready, 1, "the one to be cancelled");
     assert_eq!(store.get(ids[5]).await.expect("get").map(|job| job.state), Some(JobState::Cancelled));
+}
+
+/// Jobs that are kept as one.
+async fn together(site: &Site, store: &Arc<dyn Store>) {
+    let worker = site.worker(store).await;
+    store.purge(&work(), 1_000).await.expect("purge");
+    let ids = put(store, site.jobs(30)).await;
+    let claimed = claim(store, worker, 25).await.expect("claim");
+    assert_eq!(claimed.iter().map(|c| c.lease.token().job).collect::<Vec<_>>(), ids[..25]);
+    let verdict = || Verdict::Complete { result: None, children: Vec::new() };
+    let batch: Vec<_> = claimed.into_iter().map(|c| Settlement { lease: c.lease, verdict: verdict() }).collect();
+    assert_eq!(store.settle(batch.into()).await.expect("settle"), [Settled::Accepted(JobState::Completed); 25]);
+    assert_eq!(store.purge(&work(), 1_000).await.expect("purge"), 5);
 }
 
 async fn operators(site: &Site, store: &Arc<dyn Store>) {

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Script};
 
-use super::super::link::Parts;
+use super::super::parts::Parts;
 use super::super::{RedisStore, script, wire};
 use super::Found;
 use crate::job::{JobState, QueueName};

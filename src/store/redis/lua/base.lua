@@ -6,10 +6,12 @@
 --   head             hash: member -> what changes (layout in head.lua)
 --   front:<block>    string: the fronts of a thousand heads (front.lua)    numbers  hash: number -> queue
 --   body             hash: member -> what is written once (layout in wire.rs; the unique key stands first)
+--   pack:<block>     string: jobs that came together, whole (pack.lua); nothing of them is in head and body
 --   more             hash: p<member> progress, r<member> result
 --   fail:<member>    list of failures            log:<member>     list of lines
 --   ready:<queue>:<priority>  zset by run_at     due:<queue>      zset by run_at
 --   lease:<worker>   zset by deadline            end:<queue>:<state letter>  zset by finished_at
+--                    members, and runs of them that stand in packs (pack.lua)
 --   blocks, block_jobs        which thousands of members hold jobs, and how many
 --   counts           hash: <state letter>:<queue> -> jobs
 --   keys, keys_expiry         held unique keys; those whose job has ended, by keep_until

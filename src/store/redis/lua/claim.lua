@@ -1,6 +1,7 @@
 -- ARGV: now, queue, worker, n, deadline grace, ticket. Answers: 'ok', now, when a limit allows more (-1: no limit stands
 -- in the way), then of each run of jobs side by side: their front ('': heads are whole), first member, how many, and head and body
--- of each.
+-- of each. Of a run in a pack: front, first member, minus how many, what stands behind the front of each (as a head goes on, up to
+-- the id), their ids, the queue, where their bodies end, the bodies.
 --
 -- A claim whose answer was lost is asked again with the same ticket and gets the same jobs: otherwise they would be held by a
 -- living worker that doesn't know of them.
@@ -27,15 +28,17 @@ end
 local last = said[2]
 if last and sub(last, 1, #ticket) == ticket then
   local members = {}
-  for i = #ticket + 1, #last, 14 do members[#members + 1] = sub(last, i, i + 13) end
-  if #members > 0 then
-    local again, texts = heads_of(members), fetch(P .. 'body', members)
-    for i = 1, #members do
-      local h = again[i]
-      if h and texts[i] and state_of(h) == 'u' and holder_of(h) == worker then
-        give('', members[i], 1)
-        give_job(h, texts[i])
-      end
+  for i = #ticket + 1, #last, 19 do
+    local first, n = span_of(sub(last, i, i + 18))
+    for number = first, first + n - 1 do members[#members + 1] = member_of(number) end
+  end
+  local again = heads_of(members)
+  for i = 1, #members do
+    local h = again[i]
+    local body = h and state_of(h) == 'u' and holder_of(h) == worker and body_of(members[i])
+    if body then
+      give('', members[i], 1)
+      give_job(h, body)
     end
   end
   return reply
@@ -51,27 +54,48 @@ if rate and rate ~= '' then
     return reply
   end
 end
-local members = {}
+-- Jobs that stand by themselves, and runs of packs with the place among the former where their turn comes.
+local members, runs, wanted = {}, {}, n
 for priority = 0, 9 do
-  if #members >= n then break end
+  if wanted <= 0 then break end
   local key = ready_key(queue, priority)
-  local first = call('ZRANGE', key, 0, n - #members - 1)
+  local first = call('ZRANGE', key, 0, wanted) -- one more than wanted: the first may be the count
   if #first > 0 then
-    call('ZREMRANGEBYRANK', key, 0, #first - 1)
-    if #members == 0 then
-      members = first
-    else
-      for i = 1, #first do members[#members + 1] = first[i] end
+    local from, past, less = first[1] == COUNT and 2 or 1, #first + 1, 0
+    local rest, score
+    for i = from, #first do
+      if wanted <= 0 then
+        past = i
+        break
+      end
+      if #first[i] == 14 then
+        members[#members + 1] = first[i]
+        wanted = wanted - 1
+      else
+        local number, length = span_of(first[i])
+        local taken = min(length, wanted)
+        runs[#runs + 1] = { number, taken, #members + 1 }
+        wanted = wanted - taken
+        less = less + length - 1
+        if taken < length then
+          rest, score = run_text(number + taken, length - taken), call('ZSCORE', key, first[i])
+          less = less - (length - taken - 1)
+        end
+      end
     end
+    if past > from then call('ZREMRANGEBYRANK', key, from - 1, past - 2) end
+    if rest then call('ZADD', key, score, rest) end
+    surplus(key, -less)
   end
 end
-if #members == 0 then return reply end
+if #members + #runs == 0 then return reply end
+local asked = n - wanted
 local old, texts = fetch(P .. 'head', members), fetch(P .. 'body', members)
 local deadlines, FIRST = {}, spack('<I4I4I6', 1, 1, now)
 local leases, taken = P .. 'lease:' .. worker, { ticket }
 local number = tonumber(settings[3])
 local TAIL = number and spack('<I2', number)
-local writes = {}
+local writes, got = {}, 0
 
 -- The deadline of jobs with this timeout (6 bytes): as text, and as the middle of a head.
 local function lease_of(timeout)
@@ -97,15 +121,23 @@ local function claim_one(i)
   local new = 'u' .. sub(h, 2, 2) .. '\0' .. lease[2] .. begun .. sub(h, 46)
   put_head(member, new)
   zput(leases, lease[1], member)
-  taken[#taken + 1] = member
+  taken[#taken + 1] = run_text(tonumber(member), 1)
+  got = got + 1
   give('', member, 1)
   give_job(new, texts[i])
 end
 
+-- One of a pack that has become an entry of its own: it moves out.
+local function claim_packed(i)
+  local h = with_packs({ members[i] }, { false })[1]
+  old[i], texts[i] = h, h and body_of(members[i])
+  claim_one(i)
+end
+
 -- The last of the fresh jobs side by side from `i` on that have one timeout.
-local function run_from(i, first)
+local function run_from(i, first, most)
   local timeout, last = sub(old[i], 61, 66), i
-  local most = min(#members, i + 999 - first % 1000)
+  most = min(most, i + 999 - first % 1000)
   while last < most do
     local h = old[last + 1]
     if not h or not texts[last + 1] or not is_fresh(h) or sub(h, 61, 66) ~= timeout then break end
@@ -120,7 +152,7 @@ local function claim_run(i, last, first)
   local n = last - i + 1
   local key, at = front_of(first)
   local there = call('GETRANGE', key, at, at + n * FRONT - 1)
-  if there ~= '' and there ~= string.rep('\0', #there) then return false end
+  if there ~= '' and there ~= sub(string.rep(NO_FRONT, n), 1, #there) then return false end
   if n == 1 or not TAIL then
     for k = i, last do claim_one(k) end
     return true
@@ -131,18 +163,47 @@ local function claim_run(i, last, first)
   give(front, members[i], n)
   for k = i, last do
     zput(leases, lease[1], members[k])
-    taken[#taken + 1] = members[k]
     give_job(old[k], texts[k])
   end
+  taken[#taken + 1] = run_text(first, n)
+  got = got + n
   return true
 end
 
-local i = 1
-while i <= #members do
-  local last = i
-  if old[i] and texts[i] and is_fresh(old[i]) then
+-- Claims neighbours of a pack by one write. What hands at the server have left of them is claimed one by one.
+local function claim_pack(first, n)
+  local pack, at = pack_at(first)
+  if pack and at + n <= pack.n and fronts_in(pack, at, n) == string.rep(NO_PACK_FRONT, n) then
+    local lease = lease_of(pack.timeout)
+    local front = 'u\0\0' .. lease[2] .. FIRST
+    local texts_of_run, ends = bodies_in(pack, at, n)
+    put_fronts(pack, at, sub(front, 1, 3) .. spack('<I2I2', at, n) .. sub(front, 8), n)
+    put_run(leases, lease[1], first, n)
+    give(front, member_of(first), -n)
+    local k = #reply
+    reply[k + 1], reply[k + 2], reply[k + 3] = pack.born, ids_in(pack, at, n), pack.queue
+    reply[k + 4], reply[k + 5] = ends, texts_of_run
+    taken[#taken + 1] = run_text(first, n)
+    got = got + n
+    return
+  end
+  for number = first, first + n - 1 do
+    members[#members + 1] = member_of(number)
+    claim_packed(#members)
+  end
+end
+
+local i, of_their_own, next_run = 1, #members, 1
+while i <= of_their_own or runs[next_run] do
+  local run, last = runs[next_run], i
+  if run and run[3] <= i then
+    claim_pack(run[1], run[2])
+    next_run, last = next_run + 1, i - 1
+  elseif not old[i] then
+    claim_packed(i)
+  elseif texts[i] and is_fresh(old[i]) then
     local first = tonumber(members[i])
-    last = run_from(i, first)
+    last = run_from(i, first, run and run[3] - 1 or of_their_own)
     if not claim_run(i, last, first) then
       with_fronts(members, old)
       for k = i, last do claim_one(k) end
@@ -153,9 +214,9 @@ while i <= #members do
   i = last + 1
 end
 for _, write in ipairs(writes) do call('SETRANGE', write[1], write[2], write[3]) end
-count(queue, 'r', -#members)
-count(queue, 'u', #taken - 1)
+count(queue, 'r', -asked)
+count(queue, 'u', got)
 call('HSET', W, 'claim:' .. queue, table.concat(taken))
 flush()
-if rate and rate ~= '' and #taken > 1 then limit_take('queue:' .. queue, rate, #taken - 1) end
+if rate and rate ~= '' and got > 0 then limit_take('queue:' .. queue, rate, got) end
 return reply

@@ -14,7 +14,7 @@ for _, queue in ipairs(call('SMEMBERS', P .. 'queues')) do
   local oldest = -1
   if tonumber(by_state[2] or 0) > 0 then
     for priority = 0, 9 do
-      local first = call('ZRANGE', P .. 'ready:' .. queue .. ':' .. priority, 0, 0, 'WITHSCORES')
+      local first = call('ZRANGEBYSCORE', P .. 'ready:' .. queue .. ':' .. priority, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
       local due = tonumber(first[2])
       if due and (oldest < 0 or due < oldest) then oldest = due end
     end

@@ -23,7 +23,15 @@ if rate and rate ~= '' then
   local at = limit_next('queue:' .. queue, cjson.decode(rate))
   if at > now then return { 'ok', h, now, 'limited', at } end
 end
-local priority = priority_of(h)
-local ahead = call('ZRANK', P .. 'ready:' .. queue .. ':' .. priority, member) or 0
-for earlier = 0, priority - 1 do ahead = ahead + call('ZCARD', P .. 'ready:' .. queue .. ':' .. earlier) end
+
+local number, priority, ahead = tonumber(member), priority_of(h), 0
+for earlier = 0, priority do
+  for _, entry in ipairs(ahead < 1000 and call('ZRANGE', ready_key(queue, earlier), 0, 1000) or {}) do
+    local first, n = span_of(entry)
+    if earlier == priority and first and first <= number and number < first + n then
+      return { 'ok', h, now, 'waiting', min(ahead + number - first, 1000) }
+    end
+    ahead = ahead + (n or 0)
+  end
+end
 return { 'ok', h, now, 'waiting', min(ahead, 1000) }

@@ -48,19 +48,10 @@ local function with_fronts(members, heads)
   return heads
 end
 
-local function heads_of(members) return with_fronts(members, fetch(P .. 'head', members)) end
-
-local function head_of(one) return heads_of({ one })[1] end
-
 -- The head that has just been written counts from here on.
 local function wipe_front(one)
   if not fronted[one] then return end
   local key, at = front_of(tonumber(one))
   call('SETRANGE', key, at, NO_FRONT)
   fronted[one] = nil
-end
-
-local function write_head(one, h)
-  call('HSET', P .. 'head', one, h)
-  wipe_front(one)
 end

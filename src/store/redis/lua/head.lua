@@ -21,6 +21,19 @@ local function id_of(h) return sub(h, 67, 82) end
 local function queue_of(h) return sub(h, 83) end
 local function has(h, flag) return bit.band(flags_of(h), flag) ~= 0 end
 
+local function ready_key(queue, priority) return P .. 'ready:' .. queue .. ':' .. priority end
+local function due_key(queue) return P .. 'due:' .. queue end
+local function end_key(queue, state) return P .. 'end:' .. queue .. ':' .. state end
+
+-- The index that a job stands in, and its score there.
+local function index_of(h)
+  local state, queue = state_of(h), queue_of(h)
+  if state == 'r' then return ready_key(queue, priority_of(h)), run_at_of(h) end
+  if state == 's' then return due_key(queue), run_at_of(h) end
+  if state == 'u' then return P .. 'lease:' .. holder_of(h), deadline_of(h) end
+  return end_key(queue, state), finished_of(h)
+end
+
 -- The same job somewhere else in its life, in nobody's hands.
 local function moved(h, state, flags, reason, attempt, finished, crashes, run_at)
   return state .. string.char(flags, reason) .. spack('<I6I6', finished, 0) .. NOBODY .. sub(h, 32, 35)

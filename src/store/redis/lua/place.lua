@@ -27,13 +27,6 @@ local function unknown_queue(from, n)
   return nil
 end
 
--- Where numbering goes on when somebody has deleted `seq`: above all that can have been given, for none may be given twice.
-local function last_number()
-  if call('EXISTS', P .. 'head') == 0 then return 0 end
-  local top = call('ZREVRANGE', P .. 'blocks', 0, 0)[1]
-  return math.max(now, tonumber(top or 0) * 1000 + 999)
-end
-
 -- A key whose living holder was deleted by hand would never be let go.
 local function is_orphaned(key, holder)
   return sunpack('<B', key_row(key)) == 1 and not known[holder] and call('HEXISTS', P .. 'ids', holder) == 0

@@ -1,6 +1,25 @@
 -- ARGV: now, limit. Takes away what retention no longer keeps, then what has expired. Answers: jobs, other things.
 local limit, jobs, other = tonumber(ARGV[2]), 0, 0
 
+-- Neighbours of a pack that have all ended so, by few commands. False: they must be looked at one by one.
+local function drop_run(queue, state, score, first, n)
+  local pack, at = pack_at(first)
+  if not pack or at + n > pack.n then return false end
+  local fronts, letter = fronts_in(pack, at, n), string.byte(state)
+  for i = 0, n - 1 do
+    if string.byte(fronts, PACK_FRONT * i + 1) ~= letter then return false end
+  end
+  local ids = ids_in(pack, at, n)
+  for i = 1, n do gone_ids[#gone_ids + 1] = sub(ids, 16 * i - 15, 16 * i) end
+  put_fronts(pack, at, LEFT, n)
+  cut(end_key(queue, state), score, first, n)
+  count(queue, state, -n)
+  local block = floor(first / 1000)
+  blocks_down[block] = (blocks_down[block] or 0) + n
+  jobs = jobs + n
+  return true
+end
+
 local function ms(duration) return duration.secs * 1000 + floor(duration.nanos / 1000000) end
 
 -- Of one queue and state: those that are too old, and the oldest of those that are too many.
@@ -8,11 +27,24 @@ local function prune_jobs(queue, state, before, max)
   local left = limit - jobs
   if left <= 0 then return end
   local key = end_key(queue, state)
-  local surplus = call('ZCARD', key) - max
-  local oldest, members = call('ZRANGE', key, 0, left - 1, 'WITHSCORES'), {}
+  local too_many = size_of(key) - max
+  local oldest, members = call('ZRANGEBYSCORE', key, 0, '+inf', 'WITHSCORES', 'LIMIT', 0, left), {}
+  local seen = 0
   for i = 1, #oldest, 2 do
-    if tonumber(oldest[i + 1]) >= before and (i + 1) / 2 > surplus then break end
-    members[#members + 1] = oldest[i]
+    local first, n = span_of(oldest[i])
+    if tonumber(oldest[i + 1]) >= before then n = min(n, too_many - seen) end
+    n = min(n, left - seen)
+    if n <= 0 then break end
+    seen = seen + n
+    if #oldest[i] == 14 then
+      members[#members + 1] = oldest[i]
+    elseif not drop_run(queue, state, oldest[i + 1], first, n) then
+      for number = first, first + n - 1 do
+        local one = member_of(number)
+        single_out(key, oldest[i + 1], one)
+        members[#members + 1] = one
+      end
+    end
   end
   local found = heads_of(members)
   for i = 1, #members do

@@ -8,7 +8,7 @@ indexes[#indexes + 1] = { 's', due_key(queue) }
 local left = limit
 for _, index in ipairs(indexes) do
   local state, key = index[1], index[2]
-  local members = left > 0 and call('ZRANGE', key, 0, left - 1) or {}
+  local members = first_jobs(key, left, '+inf')
   local found = heads_of(members)
   for i = 1, #members do
     local one, h = members[i], found[i]

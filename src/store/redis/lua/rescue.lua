@@ -37,7 +37,7 @@ end
 
 for _, worker in ipairs(call('SRANDMEMBER', P .. 'bereft', 1000)) do
   if limit <= 0 then break end
-  local members = call('ZRANGE', P .. 'lease:' .. worker, 0, limit - 1)
+  local members = first_jobs(P .. 'lease:' .. worker, limit, '+inf')
   take_all(worker, members, 'its worker died: ')
   if limit > 0 then
     call('SREM', P .. 'bereft', worker)
@@ -49,7 +49,7 @@ end
 if now - since >= grace then
   for _, worker in ipairs(call('ZRANGE', P .. 'alive', 0, 999)) do
     if limit <= 0 then break end
-    local overdue = call('ZRANGEBYSCORE', P .. 'lease:' .. worker, '-inf', '(' .. now, 'LIMIT', 0, limit)
+    local overdue = first_jobs(P .. 'lease:' .. worker, limit, '(' .. NOW)
     take_all(worker, overdue, 'it ran past its deadline on ')
   end
 end

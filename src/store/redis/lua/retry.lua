@@ -2,7 +2,7 @@
 -- it came from, messages; or 'wrong_state' and the letter; or 'key_taken', the key and who has it.
 local state = state_of(h)
 if state ~= 'd' and state ~= 's' then return { 'wrong_state', state } end
-local body = call('HGET', P .. 'body', member)
+local body = body_of(member)
 -- Somebody has taken keys away by hand: nothing is left that could run.
 if not body then return { 'no_job' } end
 local flags, attempt, crashes = flags_of(h), attempt_of(h), crashes_of(h)

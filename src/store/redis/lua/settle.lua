@@ -14,10 +14,11 @@ local function lives(worker)
   return living[worker]
 end
 
-local ENDED, AWAY = spack('<I6I6', now, 0) .. NOBODY, string.rep('\0', 12) .. NOBODY
-local DONE = 'c\0\0' .. ENDED
+local AWAY = NO_TIME .. NO_TIME .. NOBODY
 local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
 local settlements, members, head, writes, by_run = {}, {}, {}, {}, {}
+-- Runs of packs that end here: first number, how many.
+local runs_done = {}
 
 local lease_keys, done_lists = {}, {}
 local function lease_of(holder)
@@ -87,6 +88,10 @@ local function plain(s, member, h, holder)
   if few > 0 or many > 0 then return false end
   local new = DONE .. sub(h, 32)
   head[member] = new
+  if packed[member] then
+    local pack, at = pack_at(tonumber(member))
+    return complete(pack, at, 1, sub(h, 16, 35))
+  end
   put_head(member, new)
   ztake(lease_of(holder), member)
   local queue = sub(h, 83)
@@ -99,6 +104,14 @@ end
 
 -- Completes a whole run where all its fronts say that this holder runs it. False: they must be looked at one by one.
 local function complete_run(first, lease, n)
+  local pack, place = pack_at(tonumber(first))
+  if pack then
+    if not lives(sub(lease, 1, 16)) or not complete(pack, place, n, lease) then return false end
+    runs_done[#runs_done + 1] = { tonumber(first), n }
+    return true
+  end
+  -- Alone and in no pack: as well off as a settlement.
+  if n == 1 then return false end
   local key, at = front_of(tonumber(first))
   local there = call('GETRANGE', key, at, at + n * FRONT - 1)
   local front = sub(there, 1, FRONT)
@@ -131,6 +144,10 @@ for i = 1, runs do
       settlements[#settlements + 1] = 'C' .. string.format('%014d', k) .. lease .. string.rep('\0', 9)
     end
   end
+end
+-- One that stands in a run and once more by itself has ended before.
+for _, run in ipairs(n > 0 and runs_done or {}) do
+  for number = run[1], run[1] + run[2] - 1 do by_run[member_of(number)] = true end
 end
 local expanded = #settlements
 for i = 1, n do settlements[expanded + i] = ARGV[i + 3 + runs] end
@@ -180,6 +197,7 @@ end
 -- A removal, so that a full server lets the rest be written even where all were refused.
 call('HDEL', P .. 'gauges', '')
 for _, write in ipairs(writes) do call('SETRANGE', write[1], write[2], write[3]) end
+write_completed(ztake, count)
 flush_new()
 flush()
 if #forgotten > 0 then slices('HDEL', P .. 'more', forgotten) end

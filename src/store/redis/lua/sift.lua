@@ -7,7 +7,7 @@ end
 
 local function fits(one, kind, tenant)
   if kind == '' and tenant == '' then return true end
-  local body = call('HGET', P .. 'body', one)
+  local body = body_of(one)
   if not body then return false end
   local at = 8 + sunpack('<I2', body)
   local next, last = skip_text(body, at)

@@ -3,7 +3,7 @@
 call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local worker, limit = ARGV[2], tonumber(ARGV[3])
 if not call('ZSCORE', P .. 'alive', worker) then return { 'ok', 0, 0 } end
-local members = call('ZRANGE', P .. 'lease:' .. worker, 0, limit - 1)
+local members = first_jobs(P .. 'lease:' .. worker, limit, '+inf')
 local found = heads_of(members)
 local back = 0
 for i = 1, #members do

@@ -15,20 +15,13 @@ end
 
 local function alive(worker) return call('ZSCORE', P .. 'alive', worker) end
 
-local function index_of(h)
-  local state, queue = state_of(h), queue_of(h)
-  if state == 'r' then return ready_key(queue, priority_of(h)) end
-  if state == 's' then return due_key(queue) end
-  return end_key(queue, state)
-end
-
 local bytes = 0
 local function check_key(one, h, size)
   local state = state_of(h)
   if not has(h, KEYED) or (state ~= 's' and state ~= 'r' and state ~= 'u') then return end
   bytes = bytes + size
   if bytes > 4194304 then return end
-  local key = key_of(call('HGET', P .. 'body', one))
+  local key = key_of(body_of(one))
   if not key_row(key) then
     hold_key(key, id_of(h), now)
     keyrows = keyrows + 1
@@ -81,8 +74,9 @@ for i = 1, #scanned, 2 do
   named[#named + 1] = scanned[i + 1]
   whose[#whose + 1] = scanned[i]
 end
-local headed = fetch(P .. 'head', named)
+local headed = heads_of(named)
 for i = 1, #named do
+  if packed[named[i]] then blocks[floor(tonumber(named[i]) / 1000)] = true end
   if not headed[i] and not seen[named[i]] then
     seen[named[i]] = true
     drop(named[i], 'x' .. string.char(63) .. string.rep('\0', 64) .. whose[i])
@@ -122,7 +116,7 @@ for block in pairs(blocks) do
   if not call('ZSCORE', P .. 'blocks', block) or not call('HGET', P .. 'block_jobs', block) then
     local numbers, there = {}, 0
     for number = block * 1000, block * 1000 + 999 do numbers[#numbers + 1] = string.format('%014d', number) end
-    local found = fetch(P .. 'head', numbers)
+    local found = heads_of(numbers)
     for i = 1, #numbers do
       if found[i] then there = there + 1 end
     end
@@ -135,26 +129,62 @@ for block in pairs(blocks) do
   end
 end
 
--- Entries without a job in their state: a thousand of all indexes a call.
-local function check_indexes(indexes)
+-- The members that an index's entries stand for, and the entry of each.
+local function spread(there, most)
+  local members, entry_of, looked = {}, {}, 0
+  for i = 1, #there do
+    if #members >= most then break end
+    local first, n = span_of(there[i])
+    for number = first or 1, first and first + n - 1 or 0 do
+      members[#members + 1] = member_of(number)
+      entry_of[#members] = there[i]
+    end
+    looked = i
+  end
+  return members, entry_of, looked
+end
+
+-- Takes out of an index those of its members that are not right there. Answers how many entries it has less.
+local function keep_right(key, members, entry_of, right)
+  local wrong, less = {}, 0
+  for i = 1, #members do
+    if not right(i) then wrong[entry_of[i]] = true end
+  end
+  for i = 1, #members do
+    local entry = entry_of[i]
+    if wrong[entry] == true then
+      local _, n = span_of(entry)
+      wrong[entry] = call('ZSCORE', key, entry)
+      call('ZREM', key, entry)
+      surplus(key, 1 - n)
+      less = less + 1
+    end
+    if wrong[entry] and right(i) then
+      call('ZADD', key, wrong[entry], members[i])
+      less = less - 1
+    elseif wrong[entry] then
+      entries = entries + 1
+    end
+  end
+  return less
+end
+
+-- Entries without a job in their state: about a thousand of all indexes a call.
+local function check_indexes(indexes, at)
   over = 0
-  local nth, rank = string.match(call('HGET', G, 'sweep:index') or '1:0', '(%d+):(%d+)')
+  local nth, rank = string.match(at or '1:0', '(%d+):(%d+)')
   nth, rank = tonumber(nth), tonumber(rank)
   local budget = 1000
   while budget > 0 and indexes[nth] do
-    local key, wrong = indexes[nth], {}
+    local key = indexes[nth]
     local there = call('ZRANGE', key, rank, rank + budget - 1)
-    local found = heads_of(there)
-    for i = 1, #there do
-      if not found[i] or index_of(found[i]) ~= key then wrong[#wrong + 1] = there[i] end
-    end
-    slices('ZREM', key, wrong)
-    entries = entries + #wrong
-    if #there < budget then nth, rank = nth + 1, 0 else rank = rank + #there - #wrong end
-    budget = budget - math.max(#there, 1)
+    local members, entry_of, looked = spread(there, budget)
+    local found = heads_of(members)
+    local less = keep_right(key, members, entry_of, function(i) return found[i] and index_of(found[i]) == key end)
+    if #there < budget and looked == #there then nth, rank = nth + 1, 0 else rank = rank + looked - less end
+    budget = budget - math.max(#members, 1)
   end
-  if not indexes[nth] then nth, rank = 1, 0 end
-  call('HSET', G, 'sweep:index', nth .. ':' .. rank)
+  if indexes[nth] then call('HSET', G, 'sweep:index', nth .. ':' .. rank) else call('HDEL', G, 'sweep:index') end
 end
 
 -- Counters against the indexes, whose sizes cost nothing.
@@ -179,35 +209,41 @@ for _, queue in ipairs(queues) do
   indexes[#indexes + 1] = due_key(queue)
   for _, state in ipairs({ 'c', 'd', 'x' }) do indexes[#indexes + 1] = end_key(queue, state) end
 end
-for _, key in ipairs(indexes) do placed = placed + call('ZCARD', key) end
-each_holder(function(worker) held = held + call('ZCARD', P .. 'lease:' .. worker) end)
-local damaged = placed + held ~= call('HLEN', P .. 'head')
-if damaged then check_indexes(indexes) end
-
+each_holder(function(worker) held = held + size_of(P .. 'lease:' .. worker) end)
 local running = 0
+for _, queue in ipairs(queues) do running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0) end
+-- Where the rest of a pass has come to its end, or where this has begun.
+local at, damaged = call('HGET', G, 'sweep:index'), false
+if over == 1 or at then
+  local jobs_there = 0
+  for _, key in ipairs(indexes) do placed = placed + size_of(key) end
+  for _, n in ipairs(call('HVALS', P .. 'block_jobs')) do jobs_there = jobs_there + tonumber(n) end
+  damaged = placed + running ~= jobs_there
+  if damaged then check_indexes(indexes, at) else call('HDEL', G, 'sweep:index') end
+end
+
 for _, queue in ipairs(queues) do
   local ready = 0
-  for priority = 0, 9 do ready = ready + call('ZCARD', ready_key(queue, priority)) end
+  for priority = 0, 9 do ready = ready + size_of(ready_key(queue, priority)) end
   recount('r', queue, ready)
-  recount('s', queue, call('ZCARD', due_key(queue)))
-  for _, state in ipairs({ 'c', 'd', 'x' }) do recount(state, queue, call('ZCARD', end_key(queue, state))) end
-  running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0)
+  recount('s', queue, size_of(due_key(queue)))
+  for _, state in ipairs({ 'c', 'd', 'x' }) do recount(state, queue, size_of(end_key(queue, state))) end
 end
 if (damaged or held ~= running) and held <= 1000 then
   local by_queue = {}
   each_holder(function(worker)
     local key = P .. 'lease:' .. worker
-    local mine = call('ZRANGE', key, 0, -1)
-    local found = heads_of(mine)
+    local mine, entry_of = spread(call('ZRANGE', key, 0, -1), math.huge)
+    local found, used = heads_of(mine), {}
     for i = 1, #mine do
       local h = found[i]
       if h and state_of(h) == 'u' and holder_of(h) == worker then
         by_queue[queue_of(h)] = (by_queue[queue_of(h)] or 0) + 1
-      else
-        call('ZREM', key, mine[i])
-        entries = entries + 1
+        used[entry_of[i]] = true
       end
     end
+    -- A run stays until the last of its jobs is done.
+    keep_right(key, mine, entry_of, function(i) return used[entry_of[i]] end)
   end)
   for _, queue in ipairs(queues) do recount('u', queue, by_queue[queue] or 0) end
 end

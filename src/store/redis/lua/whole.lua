@@ -1,6 +1,7 @@
 -- A whole job: member, head, body, progress, result, failures. Nothing where head or body is missing.
 local function whole(one)
-  local head, body = head_of(one), call('HGET', P .. 'body', one)
+  local head = head_of(one)
+  local body = head and body_of(one)
   if not head or not body then return nil end
   local more, failures = { false, false }, {}
   if has(head, PROGRESS) or has(head, RESULT) then more = call('HMGET', P .. 'more', 'p' .. one, 'r' .. one) end

@@ -30,10 +30,6 @@ local function ztake(key, member)
   list[#list + 1] = member
 end
 
-local function ready_key(queue, priority) return P .. 'ready:' .. queue .. ':' .. priority end
-local function due_key(queue) return P .. 'due:' .. queue end
-local function end_key(queue, state) return P .. 'end:' .. queue .. ':' .. state end
-
 local function count(queue, state, by)
   local field = state .. ':' .. queue
   counted[field] = (counted[field] or 0) + by
@@ -42,13 +38,10 @@ end
 -- Enters a state's index. `h` is the job's new head.
 local function enter(member, h)
   local state, queue = state_of(h), queue_of(h)
-  if state == 'r' then
-    zput(ready_key(queue, priority_of(h)), run_at_of(h), member)
-  elseif state == 's' then
-    zput(due_key(queue), run_at_of(h), member)
-    messages.earliest = min(messages.earliest or MAX, run_at_of(h))
-  elseif state ~= 'u' then
-    zput(end_key(queue, state), finished_of(h), member)
+  if state ~= 'u' then
+    local key, score = index_of(h)
+    zput(key, score, member)
+    if state == 's' then messages.earliest = min(messages.earliest or MAX, score) end
   end
   count(queue, state, 1)
 end
@@ -56,16 +49,10 @@ end
 -- Leaves a state's index. `h` is the job's old head.
 local function leave(member, h)
   local state, queue = state_of(h), queue_of(h)
-  if state == 'r' then
-    ztake(ready_key(queue, priority_of(h)), member)
-  elseif state == 's' then
-    ztake(due_key(queue), member)
-  elseif state == 'u' then
-    ztake(P .. 'lease:' .. holder_of(h), member)
-    if has(h, STOP) then call('SREM', P .. 'stop:' .. holder_of(h), member) end
-  else
-    ztake(end_key(queue, state), member)
-  end
+  local key, score = index_of(h)
+  if packed[member] then single_out(key, score, member) end
+  ztake(key, member)
+  if state == 'u' and has(h, STOP) then call('SREM', P .. 'stop:' .. holder_of(h), member) end
   count(queue, state, -1)
 end
 
@@ -119,7 +106,7 @@ local function key_of(body) return sub(body, 3, 2 + sunpack('<I2', body)) end
 
 local function release_key_of(member, h)
   if not has(h, KEYED) then return end
-  local body = call('HGET', P .. 'body', member)
+  local body = body_of(member)
   if body then release_key(key_of(body), id_of(h)) end
 end
 
@@ -128,8 +115,8 @@ local function flush()
   for key, list in pairs(zrems) do slices('ZREM', key, list) end
   if #heads > 0 then
     slices('HSET', P .. 'head', heads)
-    if next(fronted) then
-      for i = 1, #heads, 2 do wipe_front(heads[i]) end
+    if next(fronted) or next(packed) then
+      for i = 1, #heads, 2 do stand_alone(heads[i]) end
     end
   end
   for key, list in pairs(zadds) do slices('ZADD', key, list) end

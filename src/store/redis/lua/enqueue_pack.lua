@@ -1,0 +1,33 @@
+-- ARGV: now, pack (pack.lua; its time is not set yet). Keeps all of its jobs as they came, in one string and one entry. Answers:
+-- 'ok', messages; or 'known': an id of them is known, so somebody must look at each.
+local pack = ARGV[2]
+local n, length = sunpack('<I2B', pack, 16)
+local queue, priority = sub(pack, 19, 18 + length), string.byte(pack, 7)
+if call('SISMEMBER', P .. 'queues', queue) == 0 then return { 'no_queue', queue } end
+local at, wanted, ids = PACK_HEAD + PACK_FRONT * n, {}, {}
+for i = 1, n do wanted[i] = sub(pack, at + 16 * i - 15, at + 16 * i) end
+for from = 1, n, 2000 do
+  local found = call('HMGET', P .. 'ids', unpack(wanted, from, min(from + 1999, n)))
+  for i = 1, #found do
+    if found[i] then return { 'known' } end
+  end
+end
+-- A block of their own: the next whole one.
+local block = floor((tonumber(call('GET', P .. 'seq') or last_number()) + 1000) / 1000)
+local first = block * 1000
+local prefix = string.format('%011d', block)
+for i = 1, n do
+  ids[2 * i - 1] = wanted[i]
+  ids[2 * i] = prefix .. string.format('%03d', i - 1)
+end
+call('SET', P .. 'seq', member_of(first + 999))
+local key = pack_key(block)
+call('SET', key, pack)
+call('SETRANGE', key, 0, spack('<I6', now))
+slices('HSET', P .. 'ids', ids)
+call('HSET', P .. 'block_jobs', block, n)
+call('ZADD', P .. 'blocks', block, block)
+put_run(ready_key(queue, priority), NOW, first, n)
+count(queue, 'r', n)
+flush()
+return told({ 'ok' })
