@@ -183,7 +183,7 @@ pub fn order(seed: u64, mix: Mix, nth: u64) -> anyhow::Result<Order> {
         (fate, max_attempts) = (Fate::Dead(DeadReason::BadPayload), 5);
     }
     // Every other stretch of jobs is alike and without keys, so that the store may keep those of one call together.
-    let alike = mix.due_at_ms.is_none() && (nth / 64) % 2 == 0;
+    let alike = mix.due_at_ms.is_none() && (nth / 64).is_multiple_of(2);
     let delay_ms = if alike {
         0
     } else if entropy.below(1_000) < mix.delayed {

@@ -177,10 +177,10 @@ impl RedisStore {
 /// Enqueues batches in one call: all of them, or none; answers in their order.
 pub(super) async fn enqueue(link: &Link, batches: &[&[NewJob]]) -> Result<Vec<Enqueued>, StoreError> {
     let step = "enqueue";
-    if let Some(pack) = pack::of(batches, link.pack_from())? {
-        if let Some(answers) = enqueue_pack(link, batches, &pack).await? {
-            return Ok(answers);
-        }
+    if let Some(pack) = pack::of(batches, link.pack_from())?
+        && let Some(answers) = enqueue_pack(link, batches, &pack).await?
+    {
+        return Ok(answers);
     }
     let mut cmd = link.call(&script::ENQUEUE);
     for jobs in batches {
