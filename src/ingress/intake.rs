@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::store::{Enqueued, NewJob, Store, StoreError};
+use crate::queue::Queue;
+use crate::store::{Enqueued, NewJob, StoreError};
 
 /// The store gets so long; the sender has its refusal within two seconds.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -35,7 +36,7 @@ type Answer = Result<Enqueued, NotKept>;
 /// Takes events to the store.
 #[derive(Debug)]
 pub(super) struct Intake {
-    store: Arc<dyn Store>,
+    queue: Queue,
     tasks: TaskTracker,
     waiting: Mutex<Group>,
 }
@@ -48,8 +49,8 @@ struct Group {
 }
 
 impl Intake {
-    pub(super) fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, tasks: TaskTracker::new(), waiting: Mutex::default() })
+    pub(super) fn new(queue: Queue) -> Arc<Self> {
+        Arc::new(Self { queue, tasks: TaskTracker::new(), waiting: Mutex::default() })
     }
 
     /// Makes one job durable, with those that come at the same time.
@@ -86,7 +87,7 @@ impl Intake {
         let Group { jobs, replies, bytes: _ } = group;
         let deadline = Instant::now() + TIMEOUT;
         let again = if jobs.len() > 1 { jobs.clone() } else { Vec::new() };
-        match timeout_at(deadline, self.store.enqueue(jobs)).await {
+        match timeout_at(deadline, self.queue.keep(jobs)).await {
             Ok(Ok(done)) => {
                 // A sender that has gone away has its job all the same; a reply that is dropped without a word says "late".
                 for (reply, enqueued) in replies.into_iter().zip(done) {
@@ -100,7 +101,7 @@ impl Intake {
             }
             Ok(Err(_)) => {
                 for (reply, job) in replies.into_iter().zip(again) {
-                    let answer = match timeout_at(deadline, self.store.enqueue(vec![job])).await {
+                    let answer = match timeout_at(deadline, self.queue.keep(vec![job])).await {
                         Ok(Ok(done)) => done.first().copied().ok_or(NotKept::Late),
                         Ok(Err(error)) => Err(NotKept::Refused(error)),
                         Err(_) => Err(NotKept::Late),
@@ -124,14 +125,15 @@ mod tests {
     use crate::clock::{Clock, Entropy};
     use crate::job::{JobId, JobSpec};
     use crate::store::sqlite::{SqliteOptions, SqliteStore};
-    use crate::store::{QueueSettings, Retention};
+    use crate::store::{QueueSettings, Retention, Store};
 
     async fn intake() -> (Arc<Intake>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(SqliteOptions::at(dir.path().join("queue.db")), Clock::system()).await.unwrap();
         let known = QueueSettings { name: "known".parse().unwrap(), rate: None, retention: Retention::default() };
         store.declare_queues(vec![known]).await.unwrap();
-        (Intake::new(Arc::new(store)), dir)
+        let names = ["known".parse().unwrap()].into();
+        (Intake::new(Queue::new(Arc::new(store), names, Clock::system(), Entropy::system())), dir)
     }
 
     fn job(queue: &str, payload: String) -> NewJob {
@@ -149,7 +151,7 @@ mod tests {
         for round in 1..=3 {
             let answers = keep_all(&intake, (0..150).map(|_| job("known", "1".into())).collect()).await;
             assert!(answers.iter().all(|answer| matches!(answer, Ok(Enqueued::Inserted(_)))), "{answers:?}");
-            let all = intake.store.counts().await.unwrap().queues[0].ready;
+            let all = intake.queue.store().counts().await.unwrap().queues[0].ready;
             assert_eq!(all, round * 150);
         }
         intake.tasks.close();

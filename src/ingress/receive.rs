@@ -67,7 +67,7 @@ impl Ingress {
     pub fn new(config: &IngressConfig, sources: Sources, queue: Queue, clock: Clock) -> Self {
         let throttle = Arc::new(Throttle::new(config, &sources, Instant::now().into_std()));
         let senders = Arc::new(Senders::new(&sources, config.silence));
-        let intake = Intake::new(Arc::clone(queue.store()));
+        let intake = Intake::new(queue.clone());
         Self { sources: Arc::new(sources), queue, intake, clock, throttle, repeats: Arc::default(), senders }
     }
 
