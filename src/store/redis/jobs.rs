@@ -159,7 +159,14 @@ impl RedisStore {
         for run in &runs {
             cmd.arg(run.argument());
         }
-        let reply = self.link.run(Access::Write, step, &script::SETTLE_RUNS, &cmd).await?;
+        let reply = match self.link.run(Access::Write, step, &script::SETTLE_RUNS, &cmd).await {
+            // A key that is not what it should be: whoever settles one by one finds out which.
+            Err(StoreError::Corrupt { .. }) => {
+                self.packs.forget(runs.iter().map(Run::block));
+                return Ok(None);
+            }
+            done => done?,
+        };
         let mut parts = Parts::of(step, reply)?;
         if parts.is_next(b"other") {
             self.packs.forget(runs.iter().map(Run::block));

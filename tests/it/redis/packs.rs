@@ -362,3 +362,77 @@ async fn of_a_deleted_pack_nothing_is_left_to_stand_in_the_way() {
     assert_eq!(all(&stage.store).await, others.into_iter().collect());
     assert_eq!(stage.server.command::<i64>(&["HLEN", "{tidemill}:ids"]), 25);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pack_does_not_go_with_its_deleted_counter() {
+    let stage = Stage::new().await;
+    let (ids, running) = in_all_states(&stage).await;
+    stage.delete_all("block_jobs");
+    stage.store.delete(ids[3]).await.expect("delete one");
+    assert_eq!(stage.keys("pack:*").len(), 1);
+    stage.upkeep().await;
+    assert_eq!(all(&stage.store).await.len(), 99);
+    audit(&stage.store).await;
+    let settled = stage.settle(running.into_iter().map(done).collect()).await;
+    assert_eq!(settled, [Settled::Accepted(JobState::Completed); 30]);
+    assert_eq!(stage.claim(100).await.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_pack_is_written_over_when_the_last_number_is_lost() {
+    let stage = Stage::new().await;
+    let mut ids: BTreeSet<_> = stage.put(30).await.into_iter().collect();
+    stage.delete_all("seq");
+    stage.delete_all("blocks");
+    ids.extend(stage.put(25).await);
+    assert_eq!(stage.keys("pack:*").len(), 2);
+    stage.upkeep().await;
+    assert_eq!(all(&stage.store).await, ids);
+    assert_eq!(stage.claim(100).await.len(), 55);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_moved_out_and_lost_its_payload_runs_with_that_of_its_pack() {
+    let stage = Stage::new().await;
+    stage.put(30).await;
+    let claimed = stage.claim(2).await;
+    stage.settle(claimed.into_iter().map(|claimed| as_is(claimed, Verdict::Release)).collect()).await;
+    stage.delete_all("body");
+    stage.upkeep().await;
+    let claimed = stage.claim(100).await;
+    assert_eq!(claimed.len(), 30);
+    assert!(claimed.iter().all(|claimed| &*claimed.payload == r#"{"n":1}"#));
+    stage.settle(claimed.into_iter().map(done).collect()).await;
+    stage.upkeep().await;
+    assert_eq!(counted(&stage.store, JobState::Completed).await, 30);
+    audit(&stage.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pack_whose_jobs_have_all_moved_out_does_not_stay() {
+    let stage = Stage::new().await;
+    let ids = stage.put(60).await;
+    let claimed = stage.claim(60).await;
+    let dead = Verdict::Dead { reason: DeadReason::Permanent, error: "broken".into() };
+    stage.settle(claimed.into_iter().map(|claimed| as_is(claimed, dead.clone())).collect()).await;
+    assert_eq!(stage.keys("pack:*").len(), 1);
+    stage.upkeep().await;
+    assert_eq!((stage.keys("pack:*").len(), counted(&stage.store, JobState::Dead).await), (0, 60));
+    let record = stage.store.get(ids[59]).await.expect("get").expect("there");
+    assert_eq!(record.payload.get(), r#"{"n":1}"#);
+    audit(&stage.store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_torn_out_of_its_index_leaves_no_wrong_count() {
+    let stage = Stage::new().await;
+    stage.put(40).await;
+    assert_eq!(stage.server.command::<i64>(&["ZREM", "{tidemill}:ready:work:5", "00000000001000+0040"]), 1);
+    stage.upkeep().await;
+    assert_eq!(counted(&stage.store, JobState::Ready).await, 40);
+    audit(&stage.store).await;
+    assert_eq!(stage.claim(100).await.len(), 40);
+    let before = stage.repaired();
+    stage.upkeep().await;
+    assert_eq!(stage.repaired(), before, "what is right stays as it is");
+}

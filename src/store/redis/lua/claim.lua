@@ -110,7 +110,8 @@ end
 
 local function claim_one(i)
   local member, h = members[i], old[i]
-  if not h or not texts[i] or state_of(h) ~= 'r' then
+  local text = texts[i] or (h and body_of(member))
+  if not h or not text or state_of(h) ~= 'r' then
     -- Somebody has taken keys away by hand: an entry without its job.
     call('HINCRBY', P .. 'gauges', 'orphans', 1)
     return
@@ -124,7 +125,7 @@ local function claim_one(i)
   taken[#taken + 1] = run_text(tonumber(member), 1)
   got = got + 1
   give('', member, 1)
-  give_job(new, texts[i])
+  give_job(new, text)
 end
 
 -- One of a pack that has become an entry of its own: it moves out.

@@ -15,12 +15,12 @@ local function drop(member, h)
 end
 
 -- Few jobs of a block are left: they must not hold the fronts, or the pack, of a thousand in memory.
-local FEW = 20
+local FEW, FOLDS_MAX, folds = 20, 50, 0
 local function fold(block)
   local pack = pack_of(block)
   if not pack and call('EXISTS', front_key(block)) == 0 then return end
   local members, folded = {}, {}
-  for number = block * 1000, block * 1000 + 999 do members[#members + 1] = string.format('%014d', number) end
+  for number = block * 1000, block * 1000 + (pack and pack.n or 1000) - 1 do members[#members + 1] = member_of(number) end
   local found = heads_of(members)
   for i = 1, #members do
     if found[i] and packed[members[i]] then
@@ -50,13 +50,17 @@ local function flush_gone()
     packed[gone_packed[i]] = nil
   end
   for block, n in pairs(blocks_down) do
-    local left = call('HINCRBY', P .. 'block_jobs', block, -n)
-    if left <= 0 then
+    local left, pack = call('HINCRBY', P .. 'block_jobs', block, -n), pack_of(block)
+    if left <= 0 and pack and fronts_in(pack, 0, pack.n) ~= string.rep(LEFT, pack.n) then
+      -- The counter was taken away by hand: sweep.lua counts again.
+      call('HDEL', P .. 'block_jobs', block)
+    elseif left <= 0 then
       call('HDEL', P .. 'block_jobs', block)
       call('ZREM', P .. 'blocks', block)
       call('DEL', front_key(block), pack_key(block))
       packs[block] = false
-    elseif left <= FEW then
+    elseif left <= FEW and folds < FOLDS_MAX and (not pack or left * 4 < pack.n) then
+      folds = folds + 1
       fold(block)
     end
   end

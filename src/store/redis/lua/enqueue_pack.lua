@@ -14,6 +14,7 @@ for from = 1, n, 2000 do
 end
 -- A block of their own: the next whole one.
 local block = floor((tonumber(call('GET', P .. 'seq') or last_number()) + 1000) / 1000)
+while call('EXISTS', pack_key(block)) == 1 do block = block + 1 end
 local first = block * 1000
 local prefix = string.format('%011d', block)
 for i = 1, n do

@@ -3,7 +3,13 @@ local reply = {}
 for i = 2, #ARGV, 3 do
   for _, entry in ipairs(call('ZRANGE', P .. 'lease:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2])) do
     local first, n = span_of(entry)
-    for number = first or 1, first and first + n - 1 or 0 do reply[#reply + 1] = member_of(number) end
+    -- A run stands until the last of its jobs is done.
+    local pack, at = false, nil
+    if first and n > 1 then pack, at = pack_at(first) end
+    local fronts = pack and fronts_in(pack, at, n)
+    for nth = 0, (n or 0) - 1 do
+      if not fronts or string.byte(fronts, PACK_FRONT * nth + 1) == 117 then reply[#reply + 1] = member_of(first + nth) end
+    end
   end
 end
 return reply

@@ -4,8 +4,8 @@
 local below, n, queue, kind, tenant = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local block = call('ZREVRANGEBYSCORE', P .. 'blocks', floor((below - 1) / 1000), '-inf', 'LIMIT', 0, 1)[1]
 if not block then return { -1, 0 } end
-local first = tonumber(block) * 1000
-local top, there, reply = min(below - 1, first + 999), 0, { 0, 0 }
+local first, pack = tonumber(block) * 1000, pack_of(tonumber(block))
+local top, there, reply = min(below - 1, first + (pack and pack.n or 1000) - 1), 0, { 0, 0 }
 while top >= first and #reply - 2 < n do
   local members = {}
   for number = top, math.max(first, top - 199), -1 do members[#members + 1] = string.format('%014d', number) end

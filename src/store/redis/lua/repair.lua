@@ -1,18 +1,20 @@
 -- ARGV: now. Looks at a block of a thousand jobs, the next after the one that was looked at last (at a few more where they hold few
--- jobs), and puts back what
+-- numbers), and puts back what
 -- somebody has taken away by hand: a job's entry in its state's index, a running job's lease, a dead holder's name. A
 -- waiting job whose payload is gone can't ever run and is taken away. Answers: 'ok', how many jobs were put right, how many
 -- taken away, messages.
-local BLOCKS_AT_ONCE = 20
+local BLOCKS_AT_ONCE = 50
 local last = call('HMGET', P .. 'gauges', 'repair_block', 'repair_at')
 -- However many processes ask, one look each half second; a clock that went back must not stop them.
 local since = now - tonumber(last[2] or 0)
 if since >= 0 and since < 500 then return { 'ok', 0, 0 } end
-local there, blocks = 0, {}
+local numbers, blocks = 0, {}
 for _, block in ipairs(call('ZRANGEBYSCORE', P .. 'blocks', '(' .. (last[1] or '-1'), '+inf', 'LIMIT', 0, BLOCKS_AT_ONCE)) do
-  blocks[#blocks + 1] = tonumber(block)
-  there = there + tonumber(call('HGET', P .. 'block_jobs', block) or 1000)
-  if there >= 1000 then break end
+  block = tonumber(block)
+  local pack = pack_of(block)
+  numbers = numbers + (pack and pack.n or 1000)
+  if numbers > 1000 and #blocks > 0 then break end
+  blocks[#blocks + 1] = block
 end
 -- A removal first: a full server must be repaired too.
 call('HDEL', P .. 'gauges', '')
@@ -26,6 +28,7 @@ local function missing(key, score, member)
   if packed[member] then
     local number = tonumber(member)
     if seen.key == key and seen.score == score and number < seen.past and number >= seen.first then return false end
+    if call('ZSCORE', key, member) or call('ZSCORE', key, run_text(number, 1)) then return false end
     local entry, first, n = covering(key, score, number)
     if entry then
       seen = { key = key, score = score, first = first, past = first + n }
@@ -61,8 +64,10 @@ for _, block in ipairs(blocks) do
   for n = block * 1000, block * 1000 + (pack and pack.n or 1000) - 1 do members[#members + 1] = member_of(n) end
 end
 local found = heads_of(members)
+local used = {}
 for i = 1, #members do
   local member, h = members[i], found[i]
+  if packed[member] then used[floor(tonumber(member) / 1000)] = true end
   if h then
     local state, queue = state_of(h), queue_of(h)
     if (state == 'r' or state == 's') and not packed[member] and not body_of(member) then
@@ -113,6 +118,10 @@ end
 flush()
 flush_gone()
 slices('HSET', P .. 'ids', again)
+-- All have moved out.
+for _, block in ipairs(blocks) do
+  if not used[block] and pack_of(block) then call('DEL', pack_key(block)) end
+end
 if repaired > 0 then call('HINCRBY', P .. 'gauges', 'repaired', repaired) end
 if dropped > 0 then call('HINCRBY', P .. 'gauges', 'orphans', dropped) end
 return told({ 'ok', repaired, dropped })

@@ -47,6 +47,11 @@ for i = 1, #members do
   local one, h = members[i], jobs[i]
   local state, size = state_of(h), call('HSTRLEN', P .. 'body', one)
   if size == 0 then
+    -- A pack that it came in may still hold it.
+    local body = body_of(one)
+    size = body and #body or 0
+  end
+  if size == 0 then
     -- A waiting one is taken away by repair.lua; who runs it has read its body, and may end it.
     if state == 'c' or state == 'd' or state == 'x' then
       leave(one, h)
@@ -169,6 +174,20 @@ local function keep_right(key, members, entry_of, right)
   return less
 end
 
+-- Of an index that fits one look: how many jobs it has more than entries.
+local function check_count(key)
+  local more = 0
+  for _, entry in ipairs(call('ZRANGE', key, 0, -1)) do
+    local _, n = span_of(entry)
+    more = more + (n or 1) - 1
+  end
+  local said = -tonumber(call('ZSCORE', key, COUNT) or 0)
+  if said ~= more then
+    surplus(key, more - said)
+    entries = entries + 1
+  end
+end
+
 -- Entries without a job in their state: about a thousand of all indexes a call.
 local function check_indexes(indexes, at)
   over = 0
@@ -181,6 +200,7 @@ local function check_indexes(indexes, at)
     local members, entry_of, looked = spread(there, budget)
     local found = heads_of(members)
     local less = keep_right(key, members, entry_of, function(i) return found[i] and index_of(found[i]) == key end)
+    if rank == 0 and #there < budget and looked == #there then check_count(key) end
     if #there < budget and looked == #there then nth, rank = nth + 1, 0 else rank = rank + looked - less end
     budget = budget - math.max(#members, 1)
   end
@@ -214,12 +234,15 @@ local running = 0
 for _, queue in ipairs(queues) do running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0) end
 -- Where the rest of a pass has come to its end, or where this has begun.
 local at, damaged = call('HGET', G, 'sweep:index'), false
-if over == 1 or at then
+if at then
+  damaged = true
+  check_indexes(indexes, at)
+elseif over == 1 then
   local jobs_there = 0
   for _, key in ipairs(indexes) do placed = placed + size_of(key) end
   for _, n in ipairs(call('HVALS', P .. 'block_jobs')) do jobs_there = jobs_there + tonumber(n) end
   damaged = placed + running ~= jobs_there
-  if damaged then check_indexes(indexes, at) else call('HDEL', G, 'sweep:index') end
+  if damaged then check_indexes(indexes) end
 end
 
 for _, queue in ipairs(queues) do
