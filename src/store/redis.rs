@@ -22,6 +22,7 @@ mod promise;
 mod prune;
 mod runs;
 mod script;
+mod settle;
 mod shared;
 mod ticks;
 mod wake;

@@ -17,6 +17,7 @@ mod opening;
 mod packs;
 mod repair;
 mod restart;
+mod stage;
 mod sweep;
 mod tour;
 

@@ -1,4 +1,4 @@
-//! The hot path: enqueue, claim, settle. One script call for each batch.
+//! The hot path: enqueue and claim. One script call for each batch.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +13,12 @@ use super::failure::misread;
 use super::link::{Access, Link};
 use super::pack::{self, Given, Seen};
 use super::parts::Parts;
-use super::runs::{self, Run, put_settlement};
+use super::settle::settle;
 use super::wire::{self, Head, member};
 use super::{script, told};
 use crate::clock::Timestamp;
-use crate::job::{DeadReason, Incarnation, JobId, JobState, QueueName};
-use crate::store::{Claimed, Enqueued, Lease, NewJob, Settled, Settlement, StoreError, Verdict};
+use crate::job::{DeadReason, Incarnation, JobId, QueueName};
+use crate::store::{Claimed, Enqueued, Lease, NewJob, Settlement, StoreError, Verdict};
 
 /// A waiting claim asks again after this at the latest, should a message have been lost.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -117,68 +117,6 @@ impl RedisStore {
             .await
             .map_err(|_| StoreError::Unavailable { step: "claim", detail: "the store was closed".into() })?
     }
-
-    pub(super) async fn settle_batch(&self, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-        if let Some(settled) = self.settle_packs(batch).await? {
-            return Ok(settled);
-        }
-        match settle(&self.link, batch).await {
-            Err(StoreError::NoSuchQueue(queue)) if self.declare_again(&queue).await? => {
-                return settle(&self.link, batch).await;
-            }
-            Err(StoreError::Corrupt { .. }) => {}
-            settled => return settled,
-        }
-        // One by one, so that a verdict that can't be written holds nobody else up: its job is dead and says why.
-        let mut settled = Vec::with_capacity(batch.len());
-        for one in batch {
-            settled.extend(match settle(&self.link, std::slice::from_ref(one)).await {
-                Err(StoreError::Corrupt { place, detail }) => {
-                    let error = format!("its end could not be written ({place}: {detail})");
-                    let dead = Verdict::Dead { reason: DeadReason::Permanent, error };
-                    settle_as(&self.link, &[(one, &dead)]).await?
-                }
-                done => done?,
-            });
-        }
-        Ok(settled)
-    }
-}
-
-impl RedisStore {
-    /// Settles by a short call what was claimed from packs and is simply done. `None`: there is more to it.
-    async fn settle_packs(&self, batch: &[Settlement]) -> Result<Option<Vec<Settled>>, StoreError> {
-        let step = "settle";
-        let verdicts: Vec<_> = batch.iter().map(|one| (one, &one.verdict)).collect();
-        let (runs, rest) = runs::of(&verdicts);
-        if runs.is_empty() || !rest.is_empty() || !self.packs.all(runs.iter().map(Run::block)) {
-            return Ok(None);
-        }
-        let mut cmd = self.link.call(&script::SETTLE_RUNS);
-        cmd.arg(runs.len());
-        for run in &runs {
-            cmd.arg(run.argument());
-        }
-        let reply = match self.link.run(Access::Write, step, &script::SETTLE_RUNS, &cmd).await {
-            // A key that is not what it should be: whoever settles one by one finds out which.
-            Err(StoreError::Corrupt { .. }) => {
-                self.packs.forget(runs.iter().map(Run::block));
-                return Ok(None);
-            }
-            done => done?,
-        };
-        let mut parts = Parts::of(step, reply)?;
-        if parts.is_next(b"other") {
-            self.packs.forget(runs.iter().map(Run::block));
-            return Ok(None);
-        }
-        outcome(&mut parts)?;
-        let letters = parts.bytes()?;
-        if letters.len() != batch.len() || letters.iter().any(|letter| *letter != b'c') {
-            return Err(misread(step, "answer for each settlement"));
-        }
-        Ok(Some(vec![Settled::Accepted(JobState::Completed); batch.len()]))
-    }
 }
 
 /// Enqueues batches in one call: all of them, or none; answers in their order.
@@ -253,13 +191,13 @@ async fn bury(link: &Link, worker: Incarnation, unreadable: Vec<Unreadable>) -> 
         let verdict = Verdict::Dead { reason: DeadReason::BadPayload, error: error.to_string() };
         batch.push(Settlement { lease: Lease::new(id, epoch, worker, slot), verdict });
     }
-    settle(link, &batch).await.map(drop)
+    settle(link, None, &batch).await.map(drop)
 }
 
 async fn give_back(link: &Link, orphans: Vec<Claimed>) {
     let batch: Vec<_> =
         orphans.into_iter().map(|job| Settlement { lease: job.lease, verdict: Verdict::Release }).collect();
-    if let Err(error) = settle(link, &batch).await {
+    if let Err(error) = settle(link, None, &batch).await {
         tracing::warn!(%error, jobs = batch.len(), "could not hand back jobs that nobody took; their deadline will");
     }
 }
@@ -365,53 +303,6 @@ pub(super) fn outcome(parts: &mut Parts) -> Result<(), StoreError> {
         b"dead" => Err(StoreError::DeadIncarnation(Incarnation::from_bytes([0; 16]))),
         _ => Err(misread("read an outcome", "known word")),
     }
-}
-
-async fn settle(link: &Link, batch: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-    let batch: Vec<_> = batch.iter().map(|one| (one, &one.verdict)).collect();
-    settle_as(link, &batch).await
-}
-
-async fn settle_as(link: &Link, batch: &[(&Settlement, &Verdict)]) -> Result<Vec<Settled>, StoreError> {
-    let step = "settle";
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (runs, rest) = runs::of(batch);
-    let mut cmd = link.call(&script::SETTLE);
-    cmd.arg(runs.len()).arg(rest.len());
-    for run in &runs {
-        cmd.arg(run.argument());
-    }
-    for &nth in &rest {
-        let (settlement, verdict) = batch[nth];
-        let mut one = Vec::with_capacity(64);
-        put_settlement(&mut one, settlement.lease.token(), verdict)?;
-        cmd.arg(one);
-    }
-    for &nth in &rest {
-        if let Verdict::Complete { children, .. } = batch[nth].1 {
-            put_jobs(&mut cmd, children)?;
-        }
-    }
-    let reply = link.run(Access::Write, step, &script::SETTLE, &cmd).await?;
-    let mut parts = Parts::of(step, reply)?;
-    outcome(&mut parts)?;
-    let (of_runs, of_rest) = (parts.bytes()?, parts.bytes()?);
-    told(link, parts);
-    let places = runs.iter().flat_map(|run| &run.places).chain(&rest);
-    let mut settled = vec![Settled::LeaseLost; batch.len()];
-    let mut answered = 0;
-    for (&place, letter) in places.zip(of_runs.iter().chain(&of_rest)) {
-        if *letter != b'-' {
-            settled[place] = Settled::Accepted(wire::state_of(*letter)?);
-        }
-        answered += 1;
-    }
-    if answered != batch.len() || of_runs.len() + of_rest.len() != batch.len() {
-        return Err(misread(step, "answer for each settlement"));
-    }
-    Ok(settled)
 }
 
 /// The three arguments by which a script knows a lease.

@@ -1,13 +1,11 @@
 //! Settlements that can go together: jobs that stand side by side and are simply done.
 //!
 //! What a claim gave out side by side usually ends within one batch; the script then compares and writes a whole run at once
-//! (`lua/front.lua`). No job is in two runs, nor in a run and among the rest.
+//! (`lua/front.lua`, `lua/complete.lua`). No job is in two runs; one that is settled twice in a batch stands among the rest as well, where it
+//! is refused.
 
-use std::time::Duration;
-
-use super::wire::{self, ERROR_MAX, cut, member, millis, progress, put_six, reason_number};
-use crate::job::Progress;
-use crate::store::{LeaseToken, Settlement, StoreError, Verdict};
+use super::wire;
+use crate::store::{LeaseToken, Settlement, Verdict};
 
 /// Jobs by number, in blocks of so many.
 const BLOCK: i64 = 1000;
@@ -69,45 +67,6 @@ pub(super) fn of(batch: &[(&Settlement, &Verdict)]) -> (Vec<Run>, Vec<usize>) {
 
 fn is_plain(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Complete { result: None, children } if children.is_empty())
-}
-
-/// Larger results are not kept.
-const RESULT_MAX: usize = 16 * 1024;
-
-/// A settlement as its script reads it: verdict letter, member, holder, epoch, delay, reason, number of children, text.
-pub(super) fn put_settlement(out: &mut Vec<u8>, lease: LeaseToken, verdict: &Verdict) -> Result<(), StoreError> {
-    let too_large = "\"the result was larger than 16 KiB and was not kept\"";
-    let mut children_len = 0;
-    let snoozed;
-    let (letter, delay, reason, text) = match verdict {
-        Verdict::Complete { result, children } => {
-            children_len = children.len();
-            let result = result.as_ref().map_or("", |r| if r.get().len() > RESULT_MAX { too_large } else { r.get() });
-            (b'C', Duration::ZERO, 0, result)
-        }
-        Verdict::Retry { error, delay } => (b'T', *delay, 0, cut(error, ERROR_MAX)),
-        Verdict::Snooze { reason, delay } => {
-            snoozed = progress(&Progress { percent: 0, note: reason.clone() })?;
-            (b'Z', *delay, 0, snoozed.as_str())
-        }
-        Verdict::Dead { reason, error } => (b'D', Duration::ZERO, reason_number(*reason), cut(error, ERROR_MAX)),
-        Verdict::Cancel { reason } => (b'X', Duration::ZERO, 0, cut(reason, ERROR_MAX)),
-        Verdict::Release => (b'L', Duration::ZERO, 0, ""),
-    };
-    let Ok(children) = u16::try_from(children_len) else {
-        let (what, max) = ("the list of children", usize::from(u16::MAX));
-        return Err(StoreError::TooMany { what, len: children_len, max });
-    };
-    out.push(letter);
-    out.extend_from_slice(&member(lease.slot));
-    out.extend_from_slice(lease.holder.as_bytes());
-    // Epochs count claims: four bytes are enough for a claim each second for a century.
-    out.extend_from_slice(&u32::try_from(lease.epoch).unwrap_or(u32::MAX).to_le_bytes());
-    put_six(out, millis(delay));
-    out.push(reason);
-    out.extend_from_slice(&children.to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,41 +1,20 @@
 //! Neighbours that are claimed and completed together: their state stands side by side in one string, and nobody sees a
 //! difference.
 
-use std::sync::Arc;
+use tidemill::job::{JobId, JobState};
+use tidemill::store::{Claimed, ListQuery, Settled, Verdict};
 
-use tidemill::job::{Incarnation, JobId, JobState};
-use tidemill::store::{Claimed, LeaseToken, ListQuery, Settled, Settlement, Store, Verdict};
-use tidemill_testkit::RedisServer;
-
-use super::{Site, audit, claim, counted, put};
-use crate::conformance::rig::{LEASE, MS, complete};
-
-struct Stage {
-    server: RedisServer,
-    site: Site,
-    store: Arc<dyn Store>,
-    worker: Incarnation,
-}
+use super::stage::{Stage, done, tokens};
+use super::{audit, claim, counted};
+use crate::conformance::rig::{LEASE, MS};
 
 impl Stage {
-    async fn new() -> Self {
-        let server = RedisServer::start();
-        let site = Site::new(server.url());
-        let store = site.open().await;
-        let worker = site.worker(&store).await;
-        Self { server, site, store, worker }
-    }
-
     /// `n` new jobs, claimed together.
     async fn running(&self, n: usize) -> Vec<Claimed> {
-        put(&self.store, self.site.jobs(n)).await;
-        let claimed = claim(&self.store, self.worker, u32::try_from(n).unwrap()).await.expect("claim");
+        self.put(n).await;
+        let claimed = self.claim(u32::try_from(n).unwrap()).await;
         assert_eq!(claimed.len(), n);
         claimed
-    }
-
-    async fn settle(&self, settlements: Vec<Settlement>) -> Vec<Settled> {
-        self.store.settle(settlements.into()).await.expect("settle")
     }
 
     async fn states(&self, jobs: &[JobId]) -> Vec<JobState> {
@@ -47,24 +26,8 @@ impl Stage {
     }
 
     fn fronts(&self) -> usize {
-        self.server.command::<Vec<String>>(&["KEYS", "{tidemill}:front:*"]).len()
+        self.keys("front:*").len()
     }
-
-    async fn upkeep(&self) {
-        for _ in 0..4 {
-            self.site.clock.advance(MS * 500);
-            while self.store.prune(1_000).await.expect("prune").more {}
-            while self.store.rescue(1_000).await.expect("rescue").more {}
-        }
-    }
-}
-
-fn done(claimed: Claimed) -> Settlement {
-    Settlement { lease: claimed.lease, verdict: complete() }
-}
-
-fn tokens(claimed: &[Claimed]) -> Vec<LeaseToken> {
-    claimed.iter().map(|claimed| claimed.lease.token()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,94 +2,22 @@
 //! hands at the server take away.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use tidemill::job::{DeadReason, Incarnation, JobId, JobState, Progress};
-use tidemill::store::{
-    Claimed, Enqueued, LeaseToken, ListQuery, Retention, Settled, Settlement, Store, Verdict, WhyNot,
-};
-use tidemill_testkit::RedisServer;
+use tidemill::job::{DeadReason, JobId, JobState, Progress};
+use tidemill::store::{Claimed, Enqueued, ListQuery, Retention, Settled, Settlement, Verdict, WhyNot};
 
-use super::{Site, all, audit, claim, counted, put};
+use super::stage::{Stage, done, tokens};
+use super::{all, audit, claim, counted, put};
 use crate::conformance::rig::{LEASE, MS, complete, fail_for, settings, work};
 
-struct Stage {
-    server: RedisServer,
-    site: Site,
-    store: Arc<dyn Store>,
-    worker: Incarnation,
-}
-
 impl Stage {
-    async fn new() -> Self {
-        let server = RedisServer::start();
-        let site = Site::new(server.url());
-        let store = site.open().await;
-        let worker = site.worker(&store).await;
-        Self { server, site, store, worker }
-    }
-
-    async fn put(&self, n: usize) -> Vec<JobId> {
-        put(&self.store, self.site.jobs(n)).await
-    }
-
-    async fn claim(&self, n: u32) -> Vec<Claimed> {
-        claim(&self.store, self.worker, n).await.expect("claim")
-    }
-
-    async fn settle(&self, settlements: Vec<Settlement>) -> Vec<Settled> {
-        self.store.settle(settlements.into()).await.expect("settle")
-    }
-
-    async fn state(&self, job: JobId) -> Option<JobState> {
-        self.store.get(job).await.expect("get").map(|record| record.state)
-    }
-
-    fn keys(&self, pattern: &str) -> Vec<String> {
-        self.raw_keys(pattern).iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
-    }
-
-    fn raw_keys(&self, pattern: &str) -> Vec<Vec<u8>> {
-        self.server.command(&["KEYS", &format!("{{tidemill}}:{pattern}")])
-    }
-
-    fn delete_all(&self, pattern: &str) {
-        let keys = self.raw_keys(pattern);
-        assert!(!keys.is_empty(), "there is no {pattern}");
-        let mut connection = self.server.connection().expect("connect");
-        for key in keys {
-            redis::cmd("DEL").arg(&key).exec(&mut connection).expect("delete");
-        }
-    }
-
-    fn repaired(&self) -> u64 {
-        self.server.command::<Option<u64>>(&["HGET", "{tidemill}:gauges", "repaired"]).unwrap_or(0)
-    }
-
-    /// A few rounds of what every process does beside its work.
-    async fn upkeep(&self) {
-        for _ in 0..6 {
-            self.site.clock.advance(MS * 500);
-            while self.store.prune(1_000).await.expect("prune").more {}
-            while self.store.rescue(1_000).await.expect("rescue").more {}
-        }
-    }
-
     async fn list(&self, query: ListQuery) -> Vec<JobId> {
         crate::conformance::rig::list_all(&*self.store, query).await.into_iter().map(|job| job.id).collect()
     }
 }
 
-fn done(claimed: Claimed) -> Settlement {
-    as_is(claimed, complete())
-}
-
 fn as_is(claimed: Claimed, verdict: Verdict) -> Settlement {
     Settlement { lease: claimed.lease, verdict }
-}
-
-fn tokens(claimed: &[Claimed]) -> Vec<LeaseToken> {
-    claimed.iter().map(|claimed| claimed.lease.token()).collect()
 }
 
 fn jobs_of(claimed: &[Claimed]) -> Vec<JobId> {
@@ -303,7 +231,7 @@ async fn retention_takes_what_is_too_much_out_of_the_middle_of_a_pack_and_the_pa
     while stage.store.prune(1_000).await.expect("prune").more {}
     assert!(all(&stage.store).await.is_empty());
     for gone in ["pack:*", "head", "body", "ids", "end:*", "blocks"] {
-        assert_eq!(stage.keys(gone), Vec::<String>::new(), "{gone}");
+        assert!(stage.keys(gone).is_empty(), "{gone}");
     }
     assert_eq!(stage.repaired(), 0);
 }

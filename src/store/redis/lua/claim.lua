@@ -92,7 +92,7 @@ if #members + #runs == 0 then return reply end
 local asked = n - wanted
 local old, texts = fetch(P .. 'head', members), fetch(P .. 'body', members)
 local deadlines, FIRST = {}, spack('<I4I4I6', 1, 1, now)
-local leases, taken = P .. 'lease:' .. worker, { ticket }
+local leases, taken = LEASES .. worker, { ticket }
 local number = tonumber(settings[3])
 local TAIL = number and spack('<I2', number)
 local writes, got = {}, 0

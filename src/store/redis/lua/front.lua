@@ -19,12 +19,11 @@ end
 
 local function is_fresh(h) return string.find(h, FRESH, 1, true) == 1 end
 
--- Heads as they are: those whose front stands elsewhere get it. Changes `heads`.
-local function with_fronts(members, heads)
+-- The places of those members whose heads are `wanted`, by the blocks they stand in.
+local function by_block(members, heads, wanted)
   local blocks = {}
   for i = 1, #members do
-    local h = heads[i]
-    if h and is_fresh(h) then
+    if wanted(heads[i]) then
       local block = floor(tonumber(members[i]) / 1000)
       local list = blocks[block]
       if not list then
@@ -34,7 +33,13 @@ local function with_fronts(members, heads)
       list[#list + 1] = i
     end
   end
-  for block, list in pairs(blocks) do
+  return blocks
+end
+
+-- Heads as they are: those whose front stands elsewhere get it. Changes `heads`.
+local function with_fronts(members, heads)
+  local function looks_fresh(h) return h and is_fresh(h) end
+  for block, list in pairs(by_block(members, heads, looks_fresh)) do
     local all = #list >= FRONTS_AT_ONCE and (call('GET', front_key(block)) or '')
     for _, i in ipairs(list) do
       local key, at = front_of(tonumber(members[i]))

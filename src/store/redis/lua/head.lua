@@ -6,6 +6,9 @@
 -- State letters: s scheduled, r ready, u running, c completed, d dead, x cancelled.
 local KEYED, STOP, FAILED, LOGGED, PROGRESS, RESULT = 1, 2, 4, 8, 16, 32
 local NOBODY = string.rep('\0', 16)
+local LEASES = P .. 'lease:'
+
+local function member_of(number) return string.format('%014d', number) end
 
 local function state_of(h) return sub(h, 1, 1) end
 local function flags_of(h) return string.byte(h, 2) end
@@ -30,7 +33,7 @@ local function index_of(h)
   local state, queue = state_of(h), queue_of(h)
   if state == 'r' then return ready_key(queue, priority_of(h)), run_at_of(h) end
   if state == 's' then return due_key(queue), run_at_of(h) end
-  if state == 'u' then return P .. 'lease:' .. holder_of(h), deadline_of(h) end
+  if state == 'u' then return LEASES .. holder_of(h), deadline_of(h) end
   return end_key(queue, state), finished_of(h)
 end
 

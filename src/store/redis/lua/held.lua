@@ -1,7 +1,7 @@
 -- ARGV: now, then holder, first and last entry of its index. Answers the members there.
 local reply = {}
 for i = 2, #ARGV, 3 do
-  for _, entry in ipairs(call('ZRANGE', P .. 'lease:' .. ARGV[i], ARGV[i + 1], ARGV[i + 2])) do
+  for _, entry in ipairs(call('ZRANGE', LEASES .. ARGV[i], ARGV[i + 1], ARGV[i + 2])) do
     local first, n = span_of(entry)
     -- A run stands until the last of its jobs is done.
     local pack, at = false, nil

@@ -1,19 +1,9 @@
 -- Jobs wherever they stand, by themselves or in packs: their heads, their bodies, and how one of a pack becomes one of its own.
+
 -- Adds the heads of those that stand in packs. Changes `heads`.
 local function with_packs(members, heads)
-  local blocks = {}
-  for i = 1, #members do
-    if not heads[i] then
-      local block = floor(tonumber(members[i]) / 1000)
-      local list = blocks[block]
-      if not list then
-        list = {}
-        blocks[block] = list
-      end
-      list[#list + 1] = i
-    end
-  end
-  for block, list in pairs(blocks) do
+  local function is_missing(h) return not h end
+  for block, list in pairs(by_block(members, heads, is_missing)) do
     local pack = pack_of(block)
     local all = pack and #list >= FRONTS_AT_ONCE
     local fronts, ids = all and fronts_in(pack, 0, pack.n), all and ids_in(pack, 0, pack.n)

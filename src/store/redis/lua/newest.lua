@@ -8,7 +8,7 @@ local first, pack = tonumber(block) * 1000, pack_of(tonumber(block))
 local top, there, reply = min(below - 1, first + (pack and pack.n or 1000) - 1), 0, { 0, 0 }
 while top >= first and #reply - 2 < n do
   local members = {}
-  for number = top, math.max(first, top - 199), -1 do members[#members + 1] = string.format('%014d', number) end
+  for number = top, math.max(first, top - 199), -1 do members[#members + 1] = member_of(number) end
   local found = heads_of(members)
   for i = 1, #members do
     local h = found[i]

@@ -14,11 +14,8 @@ local PACK_HEAD, PACK_FRONT = 96, 45
 local NO_TIME = '\0\0\0\0\0\0'
 local NO_PACK_FRONT = sub(NO_FRONT, 1, PACK_FRONT)
 local LEFT = 'g' .. sub(NO_FRONT, 1, PACK_FRONT - 1)
-local LEASES = P .. 'lease:'
 local COUNT = '#'
 local packs, packed, singled = {}, {}, {}
-
-local function member_of(number) return string.format('%014d', number) end
 
 local function pack_key(block) return P .. 'pack:' .. string.format('%.0f', block) end
 

@@ -53,7 +53,7 @@ local function place(meta, body)
     first_seq = seq + 1
   end
   seq = seq + 1
-  local member = string.format('%014d', seq)
+  local member = member_of(seq)
   local mode, value = sunpack('<BI6', meta)
   local run_at = now
   if mode == 1 then run_at = min(now + value, MAX) elseif mode == 2 and value > now then run_at = value end

@@ -105,7 +105,7 @@ for _, name in ipairs({ 'cache', 'limits', 'replies' }) do
 end
 -- One with jobs left must stay known as dead, or it could come back to them.
 for _, worker in ipairs(due('ended', now - 24 * 3600000)) do
-  if call('EXISTS', P .. 'lease:' .. worker) == 0 then
+  if call('EXISTS', LEASES .. worker) == 0 then
     call('DEL', P .. 'w:' .. worker, P .. 'stop:' .. worker)
     call('ZREM', P .. 'ended', worker)
     other = other + 1

@@ -44,9 +44,9 @@ end
 local function lease_again(member, h)
   local holder = holder_of(h)
   local living = call('ZSCORE', P .. 'alive', holder)
-  if missing(P .. 'lease:' .. holder, deadline_of(h), member) then
+  if missing(LEASES .. holder, deadline_of(h), member) then
     -- Of a dead holder too: rescue takes it from there, as it takes everything.
-    zput(P .. 'lease:' .. holder, deadline_of(h), member)
+    zput(LEASES .. holder, deadline_of(h), member)
     if not living and call('ZSCORE', P .. 'ended', holder) then call('SADD', P .. 'bereft', holder) end
   elseif not living and call('SISMEMBER', P .. 'bereft', holder) == 0 then
     -- Nobody knows its holder. Silent for less than its lease it may still beat; after that rescue takes all that it held.

@@ -28,7 +28,7 @@ local function take_all(worker, members, cause)
       end
     else
       -- Somebody has taken keys away by hand: an entry without its job.
-      ztake(P .. 'lease:' .. worker, members[i])
+      ztake(LEASES .. worker, members[i])
       call('HINCRBY', P .. 'gauges', 'orphans', 1)
     end
   end
@@ -37,7 +37,7 @@ end
 
 for _, worker in ipairs(call('SRANDMEMBER', P .. 'bereft', 1000)) do
   if limit <= 0 then break end
-  local members = first_jobs(P .. 'lease:' .. worker, limit, '+inf')
+  local members = first_jobs(LEASES .. worker, limit, '+inf')
   take_all(worker, members, 'its worker died: ')
   if limit > 0 then
     call('SREM', P .. 'bereft', worker)
@@ -49,7 +49,7 @@ end
 if now - since >= grace then
   for _, worker in ipairs(call('ZRANGE', P .. 'alive', 0, 999)) do
     if limit <= 0 then break end
-    local overdue = first_jobs(P .. 'lease:' .. worker, limit, '(' .. NOW)
+    local overdue = first_jobs(LEASES .. worker, limit, '(' .. NOW)
     take_all(worker, overdue, 'it ran past its deadline on ')
   end
 end

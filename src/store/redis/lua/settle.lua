@@ -24,7 +24,7 @@ local lease_keys, done_lists = {}, {}
 local function lease_of(holder)
   local key = lease_keys[holder]
   if not key then
-    key = P .. 'lease:' .. holder
+    key = LEASES .. holder
     lease_keys[holder] = key
   end
   return key
@@ -122,7 +122,7 @@ local function complete_run(first, lease, n)
   writes[#writes + 1] = { key, at, string.rep(DONE .. sub(front, 32), n) }
   local held, ends, number = lease_of(sub(lease, 1, 16)), done_of(queue), tonumber(first)
   for k = number, number + n - 1 do
-    local member = string.format('%014d', k)
+    local member = member_of(k)
     ztake(held, member)
     local at_end = #ends
     ends[at_end + 1] = NOW
@@ -141,7 +141,7 @@ for i = 1, runs do
   else
     run_letters[i] = { #settlements + 1, #settlements + length }
     for k = tonumber(first), tonumber(first) + length - 1 do
-      settlements[#settlements + 1] = 'C' .. string.format('%014d', k) .. lease .. string.rep('\0', 9)
+      settlements[#settlements + 1] = 'C' .. member_of(k) .. lease .. string.rep('\0', 9)
     end
   end
 end

@@ -3,7 +3,7 @@
 call('HDEL', P .. 'gauges', '') -- a removal first: a full server lets the rest be written then
 local worker, limit = ARGV[2], tonumber(ARGV[3])
 if not call('ZSCORE', P .. 'alive', worker) then return { 'ok', 0, 0 } end
-local members = first_jobs(P .. 'lease:' .. worker, limit, '+inf')
+local members = first_jobs(LEASES .. worker, limit, '+inf')
 local found = heads_of(members)
 local back = 0
 for i = 1, #members do
@@ -25,7 +25,7 @@ for i = 1, #members do
     enter(member, new)
     back = back + 1
   else
-    ztake(P .. 'lease:' .. worker, member)
+    ztake(LEASES .. worker, member)
   end
 end
 local more = #members >= limit

@@ -120,7 +120,7 @@ slices('HSET', P .. 'ids', ids_back)
 for block in pairs(blocks) do
   if not call('ZSCORE', P .. 'blocks', block) or not call('HGET', P .. 'block_jobs', block) then
     local numbers, there = {}, 0
-    for number = block * 1000, block * 1000 + 999 do numbers[#numbers + 1] = string.format('%014d', number) end
+    for number = block * 1000, block * 1000 + 999 do numbers[#numbers + 1] = member_of(number) end
     local found = heads_of(numbers)
     for i = 1, #numbers do
       if found[i] then there = there + 1 end
@@ -229,7 +229,7 @@ for _, queue in ipairs(queues) do
   indexes[#indexes + 1] = due_key(queue)
   for _, state in ipairs({ 'c', 'd', 'x' }) do indexes[#indexes + 1] = end_key(queue, state) end
 end
-each_holder(function(worker) held = held + size_of(P .. 'lease:' .. worker) end)
+each_holder(function(worker) held = held + size_of(LEASES .. worker) end)
 local running = 0
 for _, queue in ipairs(queues) do running = running + tonumber(call('HGET', P .. 'counts', 'u:' .. queue) or 0) end
 -- Where the rest of a pass has come to its end, or where this has begun.
@@ -255,7 +255,7 @@ end
 if (damaged or held ~= running) and held <= 1000 then
   local by_queue = {}
   each_holder(function(worker)
-    local key = P .. 'lease:' .. worker
+    local key = LEASES .. worker
     local mine, entry_of = spread(call('ZRANGE', key, 0, -1), math.huge)
     local found, used = heads_of(mine), {}
     for i = 1, #mine do
