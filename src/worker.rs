@@ -18,6 +18,7 @@ mod registry;
 mod report;
 mod settle;
 mod settler;
+mod starter;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use apalis::layers::catch_panic::CatchPanicLayer;
 use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::context::WorkerContext;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,6 +46,7 @@ use self::identity::Identity;
 use self::layers::{Run, SpanLayer, StopLayer};
 use self::settle::{Desk, SettleLayer};
 use self::settler::Settler;
+use self::starter::Starter;
 use crate::clock::{Clock, Entropy};
 use crate::job::{Incarnation, QueueName};
 use crate::queue::Queue;
@@ -112,6 +115,7 @@ impl Worker {
             queue: queue.clone(),
             entropy: entropy.clone(),
             running: Arc::clone(&running),
+            starter: Starter::new(Handle::current()),
             attempts: pools.clone(),
         };
         let desk = Arc::new(desk);

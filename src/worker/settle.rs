@@ -17,6 +17,7 @@ use super::layers::Decided;
 use super::registry::Registry;
 use super::report::Run;
 use super::settler::{Ended, Settler};
+use super::starter::Starter;
 use crate::clock::Entropy;
 use crate::job::{DeadReason, Done, JobError, JobSpec, RetryPolicy};
 use crate::queue::Queue;
@@ -33,7 +34,8 @@ pub(super) struct Desk {
     pub(super) queue: Queue,
     pub(super) entropy: Entropy,
     pub(super) running: Arc<Running>,
-    /// Each attempt is a task of its own, so that a slow poll of one does not hold up the others.
+    pub(super) starter: Starter,
+    /// Counts attempts for a clean stop.
     pub(super) attempts: TaskTracker,
 }
 
@@ -76,16 +78,15 @@ where
         let waited = ticket.claimed_at.since(ticket.run_at);
         self.desk.running.begin(info.lease, stop.clone());
         let deciding = self.inner.call(task);
-        let desk = Arc::clone(&self.desk);
-        self.desk.attempts.spawn(async move {
+        let (desk, pending) = (Arc::clone(&self.desk), self.desk.attempts.token());
+        self.desk.starter.begin(Box::pin(async move {
             let begun = Instant::now();
             let decided = deciding.await;
             let ran = begun.elapsed();
             let verdict = desk.verdict(decided, &info, &stop);
-            let (settlement, pending) = (Settlement { lease, verdict }, desk.attempts.token());
-            let place = place.take();
+            let (settlement, place) = (Settlement { lease, verdict }, place.take());
             desk.settler.settle(Ended { settlement, run: Run { info, ran, waited }, place, pending });
-        });
+        }));
         // apalis is told that it is done: what is under way is counted by the tracker, its number bounded by the places.
         ready(Ok(()))
     }

@@ -12,9 +12,15 @@ local function packed(number)
   if #header < 96 then return nil end
   local n, length = struct.unpack('<I2B', header, 16)
   if at >= n then return nil end
-  local front = redis.call('GETRANGE', key, 96 + 45 * at, 96 + 45 * at + 44)
-  if string.byte(front) == 103 then return nil end
-  if string.byte(front) == 0 then front = 'r' .. string.rep('\0', 44) end
+  local letter, claim, ended = struct.unpack('<BI2I2', redis.call('GETRANGE', key, 96 + 5 * at, 96 + 5 * at + 4))
+  if letter == 103 then return nil end
+  local front, from = 'r' .. string.rep('\0', 44), 96 + 5 * n + 45 * claim
+  if letter ~= 0 then front = redis.call('GETRANGE', key, from, from + 44) end
+  if letter == 99 then
+    from = 96 + 50 * n + 6 * ended
+    local time = redis.call('GETRANGE', key, from, from + 5)
+    front = 'c\0\0' .. time .. string.rep('\0', 22) .. string.sub(front, 32)
+  end
   return front .. string.sub(header, 1, 6) .. string.sub(header, 1, 15) .. string.rep('?', 16) .. string.sub(header, 19, 18 + length)
 end
 local place = {}

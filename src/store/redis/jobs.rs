@@ -11,7 +11,7 @@ use tokio::sync::Mutex as Turn;
 use super::RedisStore;
 use super::failure::misread;
 use super::link::{Access, Link};
-use super::pack::{self, Given, Seen};
+use super::pack::{self, Given, Pack, Seen};
 use super::parts::Parts;
 use super::settle::settle;
 use super::wire::{self, Head, member};
@@ -147,10 +147,10 @@ pub(super) async fn enqueue(link: &Link, batches: &[&[NewJob]]) -> Result<Vec<En
 }
 
 /// Enqueues them as one. `None`: some of them are known, and each must be looked at.
-async fn enqueue_pack(link: &Link, batches: &[&[NewJob]], pack: &[u8]) -> Result<Option<Vec<Enqueued>>, StoreError> {
+async fn enqueue_pack(link: &Link, batches: &[&[NewJob]], pack: &Pack) -> Result<Option<Vec<Enqueued>>, StoreError> {
     let step = "enqueue";
     let mut cmd = link.call(&script::ENQUEUE_PACK);
-    cmd.arg(pack);
+    cmd.arg(&pack.head).arg(&pack.rest);
     let reply = link.run(Access::Write, step, &script::ENQUEUE_PACK, &cmd).await?;
     let mut parts = Parts::of(step, reply)?;
     if parts.is_next(b"known") {

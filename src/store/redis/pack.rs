@@ -16,13 +16,20 @@ use crate::store::{BATCH_MAX, NewJob, StoreError};
 /// So many numbers a block has.
 const BLOCK: usize = 1000;
 const HEAD: usize = 96;
-const FRONT: usize = 45;
 const ID: usize = 16;
 /// Larger ones would hold back the server, and their memory while some of their jobs are kept for long.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The pack that these jobs can be, without the time that the server sets. `None`: they must be looked at one by one.
-pub(super) fn of(batches: &[&[NewJob]], at_least: usize) -> Result<Option<Vec<u8>>, StoreError> {
+/// What a pack is made of.
+pub(super) struct Pack {
+    /// How it begins; the server sets the time.
+    pub(super) head: Vec<u8>,
+    /// What stands in it from the ids on.
+    pub(super) rest: Vec<u8>,
+}
+
+/// The pack that these jobs can be. `None`: they must be looked at one by one.
+pub(super) fn of(batches: &[&[NewJob]], at_least: usize) -> Result<Option<Pack>, StoreError> {
     let n: usize = batches.iter().map(|jobs| jobs.len()).sum();
     let jobs = || batches.iter().flat_map(|jobs| jobs.iter());
     let Some(first) = jobs().next() else { return Ok(None) };
@@ -43,9 +50,7 @@ pub(super) fn of(batches: &[&[NewJob]], at_least: usize) -> Result<Option<Vec<u8
     if bytes > BYTES_MAX || !jobs().all(|job| alike(job) && ids.insert(job.id)) {
         return Ok(None);
     }
-    let mut out = Vec::with_capacity(HEAD + n * (FRONT + ID + 4 + 96) + bytes);
-    put_head(&mut out, first, n);
-    out.resize(HEAD + n * FRONT, 0);
+    let mut out = Vec::with_capacity(n * (ID + 4 + 96) + bytes);
     for job in jobs() {
         out.extend_from_slice(job.id.as_bytes());
     }
@@ -58,20 +63,21 @@ pub(super) fn of(batches: &[&[NewJob]], at_least: usize) -> Result<Option<Vec<u8
         let end = u32::try_from(out.len() - bodies).unwrap_or(u32::MAX).to_le_bytes();
         out[ends + 4 * (nth + 1)..][..4].copy_from_slice(&end);
     }
-    Ok(Some(out))
+    Ok(Some(Pack { head: head(first, n), rest: out }))
 }
 
-fn put_head(out: &mut Vec<u8>, job: &NewJob, n: usize) {
-    let spec = &job.spec;
-    put_six(out, 0);
+fn head(job: &NewJob, n: usize) -> Vec<u8> {
+    let (spec, mut out) = (&job.spec, Vec::with_capacity(HEAD));
+    put_six(&mut out, 0);
     out.extend_from_slice(&[spec.priority.get(), 0, 0]);
-    put_six(out, wire::millis(spec.timeout));
+    put_six(&mut out, wire::millis(spec.timeout));
     // Both fit: a batch is bounded, a name has 64 bytes at most.
     out.extend_from_slice(&u16::try_from(n).unwrap_or(u16::MAX).to_le_bytes());
     let name = spec.queue.as_str().as_bytes();
     out.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
     out.extend_from_slice(name);
     out.resize(HEAD, 0);
+    out
 }
 
 /// Blocks that packs were claimed from not long ago: what of them is simply done may be told in short.

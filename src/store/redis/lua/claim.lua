@@ -54,39 +54,42 @@ if rate and rate ~= '' then
     return reply
   end
 end
+-- So many entries are looked at first: one may stand for a thousand jobs.
+local FEW = 3
 -- Jobs that stand by themselves, and runs of packs with the place among the former where their turn comes.
 local members, runs, wanted = {}, {}, n
 for priority = 0, 9 do
   if wanted <= 0 then break end
-  local key = ready_key(queue, priority)
-  local first = call('ZRANGE', key, 0, wanted) -- one more than wanted: the first may be the count
-  if #first > 0 then
-    local from, past, less = first[1] == COUNT and 2 or 1, #first + 1, 0
-    local rest, score
-    for i = from, #first do
-      if wanted <= 0 then
-        past = i
-        break
-      end
-      if #first[i] == 14 then
-        members[#members + 1] = first[i]
-        wanted = wanted - 1
+  local key, size = ready_key(queue, priority), FEW
+  local seen, standing, past, less, rest, score = 0, 0, 0, 0, nil, nil
+  repeat
+    size = min(size, wanted)
+    local found = call('ZRANGE', key, seen, seen + size) -- one more than that: the first may be the count
+    local all = #found <= size
+    for i = 1, #found do
+      if wanted <= 0 then break end
+      local entry = found[i]
+      if entry == COUNT then
+        standing = 1
+      elseif #entry == 14 then
+        members[#members + 1] = entry
+        wanted, past = wanted - 1, past + 1
       else
-        local number, length = span_of(first[i])
+        local number, length = span_of(entry)
         local taken = min(length, wanted)
         runs[#runs + 1] = { number, taken, #members + 1 }
-        wanted = wanted - taken
-        less = less + length - 1
+        wanted, past, less = wanted - taken, past + 1, less + length - 1
         if taken < length then
-          rest, score = run_text(number + taken, length - taken), call('ZSCORE', key, first[i])
+          rest, score = run_text(number + taken, length - taken), call('ZSCORE', key, entry)
           less = less - (length - taken - 1)
         end
       end
     end
-    if past > from then call('ZREMRANGEBYRANK', key, from - 1, past - 2) end
-    if rest then call('ZADD', key, score, rest) end
-    surplus(key, -less)
-  end
+    seen, size = seen + #found, wanted
+  until all or wanted <= 0
+  if past > 0 then call('ZREMRANGEBYRANK', key, standing, standing + past - 1) end
+  if rest then call('ZADD', key, score, rest) end
+  surplus(key, -less)
 end
 if #members + #runs == 0 then return reply end
 local asked = n - wanted
@@ -174,11 +177,13 @@ end
 -- Claims neighbours of a pack by one write. What hands at the server have left of them is claimed one by one.
 local function claim_pack(first, n)
   local pack, at = pack_at(first)
-  if pack and at + n <= pack.n and fronts_in(pack, at, n) == string.rep(NO_PACK_FRONT, n) then
+  if pack and at + n <= pack.n and marks_in(pack, at, n) == string.rep(NO_MARK, n) then
     local lease = lease_of(pack.timeout)
     local front = 'u\0\0' .. lease[2] .. FIRST
     local texts_of_run, ends = bodies_in(pack, at, n)
-    put_fronts(pack, at, sub(front, 1, 3) .. spack('<I2I2', at, n) .. sub(front, 8), n)
+    local claim = sub(front, 1, 3) .. spack('<I2I2', at, n) .. sub(front, 8)
+    call('SETRANGE', pack.key, pack.claims + CLAIM * at, claim)
+    put_marks(pack, at, spack('<BI2I2', 117, at, 0), n)
     put_run(leases, lease[1], first, n)
     give(front, member_of(first), -n)
     local k = #reply

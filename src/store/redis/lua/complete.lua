@@ -1,27 +1,26 @@
 -- Completing jobs of packs, those that were claimed together by one look and one write. All is looked at before the first write.
-local ENDED = spack('<I6I6', now, 0) .. NOBODY
-local DONE = 'c\0\0' .. ENDED
 local claims, ends = {}, {}
 
--- What was claimed together with the job at a place, as its fronts were. Nil: it does not run.
+-- What was claimed together with the job at a place, as its marks were. Nil: it does not run.
 local function claimed_with(pack, place)
   for i = 1, #claims do
     local one = claims[i]
     if one.pack == pack and place >= one.at and place < one.at + one.n then return one end
   end
-  local front = place < pack.n and fronts_in(pack, place, 1) or ''
-  if string.byte(front) ~= 117 then return nil end
-  local at, n = sunpack('<I2I2', front, 4)
+  local mark = place < pack.n and marks_in(pack, place, 1) or NO_MARK
+  local letter, by = mark_at(mark, 0)
+  if letter ~= 117 then return nil end
+  local claim = claim_in(pack, by)
+  local at, n = sunpack('<I2I2', claim, 4)
   if place < at or place >= at + n or at + n > pack.n then at, n = place, 1 end
-  local one = { pack = pack, at = at, n = n, front = front, fronts = fronts_in(pack, at, n), done = {} }
+  local one = { pack = pack, at = at, n = n, by = by, mark = mark, marks = marks_in(pack, at, n), claim = claim, done = {} }
   claims[#claims + 1] = one
   return one
 end
 
 local function is_run_by(one, lease, from, n)
-  if sub(one.front, 16, 35) ~= lease then return false end
-  from = PACK_FRONT * from
-  return sub(one.fronts, from + 1, from + PACK_FRONT * n) == (n == 1 and one.front or string.rep(one.front, n))
+  if sub(one.claim, 16, 35) ~= lease then return false end
+  return sub(one.marks, MARK * from + 1, MARK * (from + n)) == string.rep(one.mark, n)
 end
 
 local function note_done(one, from, n)
@@ -59,22 +58,24 @@ local function complete(pack, place, n, lease)
   return true
 end
 
--- Writes the fronts of those that are done, and takes the lease away with the last that ran.
+-- Writes the marks of those that are done, and takes the lease away with the last that ran.
 local function write_claim(one, ztake)
-  local done, pieces, from, done_front = one.done, {}, 0, DONE .. sub(one.front, 32)
-  local in_order = {}
+  local pack, done, pieces, from, in_order = one.pack, one.done, {}, 0, {}
   for k = 1, #done, 2 do in_order[#in_order + 1] = k end
   table.sort(in_order, function(a, b) return done[a] < done[b] end)
+  local first = done[in_order[1]]
+  local done_mark = spack('<BI2I2', 99, one.by, one.at + first)
   for _, k in ipairs(in_order) do
-    local first, n = done[k], done[k + 1]
-    if first > from then pieces[#pieces + 1] = sub(one.fronts, PACK_FRONT * from + 1, PACK_FRONT * first) end
-    pieces[#pieces + 1] = string.rep(done_front, n)
-    from = first + n
+    local next_one, n = done[k], done[k + 1]
+    if next_one > from then pieces[#pieces + 1] = sub(one.marks, MARK * from + 1, MARK * next_one) end
+    pieces[#pieces + 1] = string.rep(done_mark, n)
+    from = next_one + n
   end
-  pieces[#pieces + 1] = sub(one.fronts, PACK_FRONT * from + 1)
-  local fronts, first = table.concat(pieces), done[in_order[1]]
-  local key, entry = LEASES .. sub(one.front, 16, 31), run_text(one.pack.first + one.at, one.n)
-  if string.find(fronts, one.front, 1, true) then
+  pieces[#pieces + 1] = sub(one.marks, MARK * from + 1)
+  local marks = table.concat(pieces)
+  local key, entry = LEASES .. holder_of(one.claim), run_text(pack.first + one.at, one.n)
+  -- Such a text can't stand askew among marks: the places in them are below a thousand.
+  if string.find(marks, one.mark, 1, true) then
     entry = call('ZSCORE', key, entry)
   elseif call('ZREM', key, entry) == 1 then
     surplus(key, 1 - one.n)
@@ -84,10 +85,11 @@ local function write_claim(one, ztake)
   if not entry then
     -- They have become entries of their own.
     for k = 1, #done, 2 do
-      for nth = done[k], done[k] + done[k + 1] - 1 do ztake(key, member_of(one.pack.first + one.at + nth)) end
+      for nth = done[k], done[k] + done[k + 1] - 1 do ztake(key, member_of(pack.first + one.at + nth)) end
     end
   end
-  call('SETRANGE', one.pack.key, PACK_HEAD + PACK_FRONT * (one.at + first), sub(fronts, PACK_FRONT * first + 1, PACK_FRONT * from))
+  call('SETRANGE', pack.key, pack.times + TIME * (one.at + first), spack('<I6', now))
+  call('SETRANGE', pack.key, PACK_HEAD + MARK * (one.at + first), sub(marks, MARK * first + 1, MARK * from))
 end
 
 -- Writes all that was noted. `ztake` and `count` as in write.lua.

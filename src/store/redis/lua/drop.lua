@@ -46,12 +46,12 @@ local function flush_gone()
   for i = 1, #gone_lists do call('DEL', gone_lists[i]) end
   for i = 1, #gone_packed do
     local pack, at = pack_at(tonumber(gone_packed[i]))
-    if pack then put_fronts(pack, at, LEFT, 1) end
+    if pack then put_marks(pack, at, LEFT, 1) end
     packed[gone_packed[i]] = nil
   end
   for block, n in pairs(blocks_down) do
     local left, pack = call('HINCRBY', P .. 'block_jobs', block, -n), pack_of(block)
-    if left <= 0 and pack and fronts_in(pack, 0, pack.n) ~= string.rep(LEFT, pack.n) then
+    if left <= 0 and pack and marks_in(pack, 0, pack.n) ~= string.rep(LEFT, pack.n) then
       -- The counter was taken away by hand: sweep.lua counts again.
       call('HDEL', P .. 'block_jobs', block)
     elseif left <= 0 then

@@ -1,11 +1,11 @@
--- ARGV: now, pack (pack.lua; its time is not set yet). Keeps all of its jobs as they came, in one string and one entry. Answers:
+-- ARGV: now, a pack's head (pack.lua; its time is not set yet), and what stands in it from the ids on. Keeps all of its jobs as they came, in one string and one entry. Answers:
 -- 'ok', messages; or 'known': an id of them is known, so somebody must look at each.
-local pack = ARGV[2]
-local n, length = sunpack('<I2B', pack, 16)
-local queue, priority = sub(pack, 19, 18 + length), string.byte(pack, 7)
+local head, rest = ARGV[2], ARGV[3]
+local n, length = sunpack('<I2B', head, 16)
+local queue, priority = sub(head, 19, 18 + length), string.byte(head, 7)
 if call('SISMEMBER', P .. 'queues', queue) == 0 then return { 'no_queue', queue } end
-local at, wanted, ids = PACK_HEAD + PACK_FRONT * n, {}, {}
-for i = 1, n do wanted[i] = sub(pack, at + 16 * i - 15, at + 16 * i) end
+local wanted, ids = {}, {}
+for i = 1, n do wanted[i] = sub(rest, ID * (i - 1) + 1, ID * i) end
 for from = 1, n, 2000 do
   local found = call('HMGET', P .. 'ids', unpack(wanted, from, min(from + 1999, n)))
   for i = 1, #found do
@@ -23,8 +23,9 @@ for i = 1, n do
 end
 call('SET', P .. 'seq', member_of(first + 999))
 local key = pack_key(block)
-call('SET', key, pack)
-call('SETRANGE', key, 0, spack('<I6', now))
+call('SET', key, spack('<I6', now) .. sub(head, 7))
+-- The server fills up with zeros what nobody has written yet.
+call('SETRANGE', key, PACK_HEAD + (MARK + CLAIM + TIME) * n, rest)
 slices('HSET', P .. 'ids', ids)
 call('HSET', P .. 'block_jobs', block, n)
 call('ZADD', P .. 'blocks', block, block)

@@ -6,9 +6,9 @@ for i = 2, #ARGV, 3 do
     -- A run stands until the last of its jobs is done.
     local pack, at = false, nil
     if first and n > 1 then pack, at = pack_at(first) end
-    local fronts = pack and fronts_in(pack, at, n)
+    local marks = pack and marks_in(pack, at, n)
     for nth = 0, (n or 0) - 1 do
-      if not fronts or string.byte(fronts, PACK_FRONT * nth + 1) == 117 then reply[#reply + 1] = member_of(first + nth) end
+      if not marks or string.byte(marks, MARK * nth + 1) == 117 then reply[#reply + 1] = member_of(first + nth) end
     end
   end
 end

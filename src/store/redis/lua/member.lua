@@ -6,14 +6,12 @@ local function with_packs(members, heads)
   for block, list in pairs(by_block(members, heads, is_missing)) do
     local pack = pack_of(block)
     local all = pack and #list >= FRONTS_AT_ONCE
-    local fronts, ids = all and fronts_in(pack, 0, pack.n), all and ids_in(pack, 0, pack.n)
+    local marks, ids = all and marks_in(pack, 0, pack.n), all and ids_in(pack, 0, pack.n)
     for _, i in ipairs(pack and list or {}) do
       local at = tonumber(members[i]) - pack.first
-      local front = at < pack.n and (all and sub(fronts, PACK_FRONT * at + 1, PACK_FRONT * (at + 1)) or fronts_in(pack, at, 1))
-      if front and string.byte(front) ~= 103 then
-        local letter = string.byte(front)
-        if letter == 0 then front = FRESH elseif letter == 117 then front = sub(front, 1, 3) .. NO_TIME .. sub(front, 10) end
-        local id = all and sub(ids, 16 * at + 1, 16 * at + 16) or ids_in(pack, at, 1)
+      local front = at < pack.n and front_in(pack, marks or marks_in(pack, at, 1), marks and at or 0)
+      if front then
+        local id = ids and sub(ids, ID * at + 1, ID * at + ID) or ids_in(pack, at, 1)
         heads[i] = front .. pack.born .. id .. pack.queue
         packed[members[i]] = true
       end
@@ -85,12 +83,12 @@ local function explode(key, score, entry)
   local first, n = span_of(entry)
   local leases = sub(key, 1, #LEASES) == LEASES
   local pack, at = pack_at(first)
-  local fronts, holder = leases and pack and fronts_in(pack, at, n), sub(key, #LEASES + 1)
+  local marks, holder = leases and pack and marks_in(pack, at, n), sub(key, #LEASES + 1)
   local members, singles = {}, {}
   for i = 0, n - 1 do
-    local from = PACK_FRONT * i
-    local stays = not fronts or (string.byte(fronts, from + 1) == 117 and sub(fronts, from + 16, from + 31) == holder)
-    if stays then
+    local letter, claim = 117, nil
+    if marks and at + i < pack.n then letter, claim = mark_at(marks, i) end
+    if letter == 117 and (not claim or holder_of(claim_in(pack, claim)) == holder) then
       local one = member_of(first + i)
       singled[one] = true
       members[#members + 1] = one
@@ -146,7 +144,7 @@ local function stand_alone(one)
   if not packed[one] then return end
   local pack, at = pack_at(tonumber(one))
   call('HSET', P .. 'body', one, (bodies_in(pack, at, 1)))
-  put_fronts(pack, at, LEFT, 1)
+  put_marks(pack, at, LEFT, 1)
   packed[one] = nil
 end
 

@@ -5,13 +5,13 @@ local limit, jobs, other = tonumber(ARGV[2]), 0, 0
 local function drop_run(queue, state, score, first, n)
   local pack, at = pack_at(first)
   if not pack or at + n > pack.n then return false end
-  local fronts, letter = fronts_in(pack, at, n), string.byte(state)
+  local marks, letter = marks_in(pack, at, n), string.byte(state)
   for i = 0, n - 1 do
-    if string.byte(fronts, PACK_FRONT * i + 1) ~= letter then return false end
+    if string.byte(marks, MARK * i + 1) ~= letter then return false end
   end
   local ids = ids_in(pack, at, n)
   for i = 1, n do gone_ids[#gone_ids + 1] = sub(ids, 16 * i - 15, 16 * i) end
-  put_fronts(pack, at, LEFT, n)
+  put_marks(pack, at, LEFT, n)
   cut(end_key(queue, state), score, first, n)
   count(queue, state, -n)
   local block = floor(first / 1000)

@@ -15,6 +15,8 @@ local function lives(worker)
 end
 
 local AWAY = NO_TIME .. NO_TIME .. NOBODY
+local ENDED = spack('<I6I6', now, 0) .. NOBODY
+local DONE = 'c\0\0' .. ENDED
 local more, forgotten, letters, refused, child, completed = {}, {}, {}, 0, first_child, {}
 local settlements, members, head, writes, by_run = {}, {}, {}, {}, {}
 -- Runs of packs that end here: first number, how many.
