@@ -1,26 +1,26 @@
 //! Runs jobs: claim, decode, run under a timeout, settle.
 //!
 //! One apalis worker for each queue, each with its own places, so that a slow queue never delays another. The way of an
-//! attempt: [`backend`] claims it, [`settle`] takes its lease, [`layers`] run the handler in a span, under its timeout and
-//! behind a panic guard, [`settle`] turns the decision into a verdict, [`settler`] gives it to the store and [`report`] says what
-//! became of it. [`heartbeat`] keeps the leases from a thread of its own.
+//! attempt: [`backend`] claims it, [`begin`] takes its lease, [`starter`] gives it a thread, [`run`] runs the handler in a span,
+//! under its timeout and behind a panic guard, [`settle`] turns the decision into a verdict, [`settler`] gives it to the store
+//! and [`report`] says what became of it. [`heartbeat`] keeps the leases from a thread of its own.
 
 mod attempt;
 mod backend;
+mod begin;
 mod context;
 mod handler;
 mod heartbeat;
 mod identity;
-mod layers;
 mod place;
 mod pulse;
 mod registry;
 mod report;
+mod run;
 mod settle;
 mod settler;
 mod starter;
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -41,10 +41,12 @@ pub use registry::{Entry, Prepared, Registry, RegistryError};
 
 use self::attempt::{Interruption, Running, StopReason};
 use self::backend::{QueueBackend, Source};
+use self::begin::Begin;
+use self::context::Surroundings;
 use self::heartbeat::Heartbeat;
 use self::identity::Identity;
-use self::layers::{Run, SpanLayer, StopLayer};
-use self::settle::{Desk, SettleLayer};
+use self::run::Run;
+use self::settle::Desk;
 use self::settler::Settler;
 use self::starter::Starter;
 use crate::clock::{Clock, Entropy};
@@ -109,17 +111,15 @@ impl Worker {
         let pools = TaskTracker::new();
         let (settler, settling) = Settler::new(queue.clone(), Arc::clone(&running), pools.clone(), hard_stop.clone());
         pools.spawn(settling);
-        let desk = Desk {
-            settler,
-            registry: Arc::clone(&registry),
-            queue: queue.clone(),
-            entropy: entropy.clone(),
+        let desk = Desk { settler, registry: Arc::clone(&registry), queue: queue.clone(), entropy: entropy.clone() };
+        let around = Arc::new(Surroundings { queue: queue.clone(), clock, entropy });
+        let begin = Begin {
+            run: Arc::new(Run { registry, around }),
+            desk: Arc::new(desk),
             running: Arc::clone(&running),
             starter: Starter::new(Handle::current()),
             attempts: pools.clone(),
         };
-        let desk = Arc::new(desk);
-        let run = Run { registry, queue: queue.clone(), clock, entropy };
         let mut worker = Self {
             contexts: Vec::new(),
             pools,
@@ -132,12 +132,12 @@ impl Worker {
             heartbeat,
         };
         for (name, places) in options.pools {
-            worker.start_pool(name, places, run.clone(), Arc::clone(&desk));
+            worker.start_pool(name, places, begin.clone());
         }
         Ok(worker)
     }
 
-    fn start_pool(&mut self, name: QueueName, places: usize, run: Run, desk: Arc<Desk>) {
+    fn start_pool(&mut self, name: QueueName, places: usize, begin: Begin) {
         let pulse = Arc::new(Pulse::default());
         let source = Source {
             store: Arc::clone(self.queue.store()),
@@ -153,11 +153,8 @@ impl Worker {
         let context = WorkerContext::new(name.as_str());
         let worker = WorkerBuilder::new(context.clone())
             .backend(QueueBackend::new(source))
-            .layer(SettleLayer(desk))
-            .layer(SpanLayer)
-            .layer(StopLayer)
-            .layer(CatchPanicLayer::<_, Interruption>::with_panic_handler(panicked))
-            .build(run);
+            .layer(CatchPanicLayer::<_, Interruption>::with_panic_handler(run::panicked))
+            .build(begin);
         // The clone is the switch that stops it.
         self.contexts.push(context);
         self.pulses.insert(name.clone(), pulse);
@@ -228,11 +225,4 @@ impl Worker {
             tick.tick().await;
         }
     }
-}
-
-fn panicked(panic: &Box<dyn Any + Send>) -> Interruption {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    Interruption::Panicked(
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into()),
-    )
 }

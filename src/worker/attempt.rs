@@ -1,4 +1,4 @@
-//! One claimed job on its way through the layers, and the ways in which it can be stopped.
+//! One claimed job on its way, and the ways in which it can be stopped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,10 +13,10 @@ use crate::store::{Claimed, Lease, LeaseToken};
 use super::context::AttemptInfo;
 use super::place::Place;
 
-/// What the backend hands to the layers.
+/// What the backend hands out.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    /// Taken out by the settling layer; nobody inside can settle.
+    /// Taken out before the handler runs, which so can't settle.
     pub(super) lease: Option<Lease>,
     pub(super) info: Arc<AttemptInfo>,
     pub(super) payload: Arc<str>,
@@ -87,7 +87,8 @@ pub(super) struct Stop(Arc<Bell>);
 
 #[derive(Debug, Default)]
 struct Bell {
-    token: CancellationToken,
+    /// Made when somebody listens: most attempts end before.
+    token: OnceLock<CancellationToken>,
     reason: OnceLock<StopReason>,
 }
 
@@ -95,7 +96,7 @@ impl Stop {
     pub(super) fn ring(&self, reason: StopReason) {
         // The first reason stays.
         let _ = self.0.reason.set(reason);
-        self.0.token.cancel();
+        self.token().cancel();
     }
 
     pub(super) fn reason(&self) -> Option<StopReason> {
@@ -103,7 +104,7 @@ impl Stop {
     }
 
     pub(super) fn token(&self) -> &CancellationToken {
-        &self.0.token
+        self.0.token.get_or_init(CancellationToken::new)
     }
 }
 
@@ -112,10 +113,13 @@ impl Stop {
 pub(super) struct Running(Mutex<HashMap<JobId, (u64, Stop)>>);
 
 impl Running {
-    pub(super) fn begin(&self, lease: LeaseToken, stop: Stop) {
-        if let Some((_, older)) = self.map().insert(lease.job, (lease.epoch, stop)) {
-            // An attempt that was taken away for its deadline and has come back while its handler still runs.
-            older.ring(StopReason::LeaseLost);
+    pub(super) fn begin(&self, tickets: &[Ticket]) {
+        let mut map = self.map();
+        for Ticket { info, stop, .. } in tickets {
+            if let Some((_, older)) = map.insert(info.lease.job, (info.lease.epoch, stop.clone())) {
+                // An attempt that was taken away for its deadline and has come back while its handler still runs.
+                older.ring(StopReason::LeaseLost);
+            }
         }
     }
 

@@ -1,9 +1,8 @@
 //! Our store as an apalis backend: the only file that speaks both languages.
 //!
-//! Polls yield claimed jobs; never more are claimed than the pool has places. A store that hiccups is asked again with
+//! Polls yield the jobs of a claim; never more are claimed than the pool has places. A store that hiccups is asked again with
 //! backoff, for ever: an error never reaches apalis, which would end the worker.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -19,6 +18,7 @@ use apalis_core::worker::context::WorkerContext;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::attempt::Ticket;
+use super::begin::Batch;
 use super::identity::Identity as Life;
 use super::place::Place;
 use super::pulse::Pulse;
@@ -33,7 +33,7 @@ const CLAIM_MAX: usize = 256;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
 
-type Claiming = Pin<Box<dyn Future<Output = Vec<Ticket>> + Send>>;
+type Claiming = Pin<Box<dyn Future<Output = Batch> + Send>>;
 type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Gives one queue's jobs to one apalis worker.
@@ -41,7 +41,8 @@ pub(super) struct QueueBackend {
     source: Source,
     claiming: Option<Claiming>,
     closing: Option<Closing>,
-    buffer: VecDeque<Ticket>,
+    /// Claimed, not handed out.
+    buffer: Batch,
 }
 
 /// What a claim needs; cloned into each.
@@ -64,7 +65,7 @@ pub(super) struct Source {
 
 impl QueueBackend {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, claiming: None, closing: None, buffer: VecDeque::new() }
+        Self { source, claiming: None, closing: None, buffer: Batch::new() }
     }
 }
 
@@ -75,8 +76,8 @@ pub(super) fn at_once(apart: bool, places: usize) -> usize {
 }
 
 impl QueueBackend {
-    /// Sends the next claim while the jobs of the last one are handed out, as soon as enough places are free for it to be worth
-    /// a call: the store would else stand idle meanwhile.
+    /// Sends the next claim when the jobs of the last one are handed out, if enough places are free for it to be worth a call: the
+    /// store would else stand idle meanwhile.
     fn ask_ahead(&mut self, cx: &mut Context<'_>) {
         if self.claiming.is_some() || self.source.places.available_permits() < self.source.worth_a_call {
             return;
@@ -91,7 +92,7 @@ impl QueueBackend {
 
 impl Source {
     /// Waits for places, then for jobs.
-    async fn claim(self) -> Vec<Ticket> {
+    async fn claim(self) -> Batch {
         let mut backoff = BACKOFF_FIRST;
         loop {
             let Some(mut places) = self.places().await else { return std::future::pending().await };
@@ -132,7 +133,7 @@ impl Source {
         Some(places)
     }
 
-    fn tickets(&self, jobs: Vec<Claimed>, places: &mut OwnedSemaphorePermit) -> Vec<Ticket> {
+    fn tickets(&self, jobs: Vec<Claimed>, places: &mut OwnedSemaphorePermit) -> Batch {
         // The store gives out at most as many jobs as there are places.
         let seats = || Arc::clone(&self.seats);
         jobs.into_iter()
@@ -141,7 +142,7 @@ impl Source {
     }
 
     /// Hands jobs back that were claimed and never begun.
-    async fn release(self, tickets: Vec<Ticket>) {
+    async fn release(self, tickets: Batch) {
         let batch: Arc<[Settlement]> = tickets
             .into_iter()
             .filter_map(|mut ticket| ticket.lease.take())
@@ -155,18 +156,19 @@ impl Source {
 }
 
 impl Backend for QueueBackend {
-    type Task = Task<Ticket>;
+    type Task = Task<Batch>;
     type Error = Infallible;
 
     fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Ticket>, Infallible>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Batch>, Infallible>>> {
         loop {
-            if let Some(ticket) = self.buffer.pop_front() {
+            if !self.buffer.is_empty() {
+                let batch = std::mem::take(&mut self.buffer);
                 self.ask_ahead(cx);
-                return Poll::Ready(Some(Ok(Task::new(ticket))));
+                return Poll::Ready(Some(Ok(Task::new(batch))));
             }
             let source = &self.source;
             let claiming = self.claiming.get_or_insert_with(|| Box::pin(source.clone().claim()));
@@ -179,7 +181,7 @@ impl Backend for QueueBackend {
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         // A claim under way is dropped: the store takes back what it would have given.
         self.claiming = None;
-        let tickets: Vec<Ticket> = self.buffer.drain(..).collect();
+        let tickets = std::mem::take(&mut self.buffer);
         if self.closing.is_none() && tickets.is_empty() {
             return Poll::Ready(Ok(()));
         }
@@ -192,7 +194,7 @@ impl Backend for QueueBackend {
 }
 
 impl BackendConfig for QueueBackend {
-    type Args = Ticket;
+    type Args = Batch;
     type Id = ();
     type Kind = Ephemeral;
     type Config = ();

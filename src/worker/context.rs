@@ -16,11 +16,17 @@ use crate::store::{Enqueued, LeaseToken, Store, StoreError};
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(super) attempt: Arc<AttemptInfo>,
+    pub(super) around: Arc<Surroundings>,
+    pub(super) stop: Stop,
+    pub(super) place: Place,
+}
+
+/// What all attempts of a process share.
+#[derive(Debug)]
+pub(super) struct Surroundings {
     pub(super) queue: Queue,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
-    pub(super) stop: Stop,
-    pub(super) place: Place,
 }
 
 /// What does not change during one attempt.
@@ -96,12 +102,12 @@ impl Context {
 
     /// The worker's clock: for measuring and for times shown to people, not for deciding who may do what.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        &self.around.clock
     }
 
     /// Random numbers.
     pub fn entropy(&self) -> &Entropy {
-        &self.entropy
+        &self.around.entropy
     }
 
     /// Rings when the job shall stop: cancelled by a person, its lease lost, or the process is going down.
@@ -115,7 +121,7 @@ impl Context {
     /// # Errors
     /// As [`Queue::enqueue`].
     pub async fn enqueue(&self, spec: JobSpec) -> Result<Enqueued, EnqueueError> {
-        self.queue.enqueue(descend(&self.attempt, spec)).await
+        self.around.queue.enqueue(descend(&self.attempt, spec)).await
     }
 
     /// `spec` with this job's correlation, trace, tenant and name where it has none, as [`Context::enqueue`] gives them.
@@ -125,7 +131,7 @@ impl Context {
 
     /// The road in, for code that enqueues in its own way.
     pub fn queue(&self) -> &Queue {
-        &self.queue
+        &self.around.queue
     }
 
     /// Keeps how far this job is, for operators. False: the lease is lost and the handler should stop.
@@ -147,7 +153,7 @@ impl Context {
 
     /// Caches, rate limits and breakers shared by the cluster.
     pub fn store(&self) -> &Arc<dyn Store> {
-        self.queue.store()
+        self.around.queue.store()
     }
 
     /// Leaves this job's place in its pool to the next one, for the rest of the attempt: for a handler that has nothing to do
