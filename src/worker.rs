@@ -29,7 +29,6 @@ use std::time::Duration;
 use apalis::layers::catch_panic::CatchPanicLayer;
 use apalis_core::worker::builder::WorkerBuilder;
 use apalis_core::worker::context::WorkerContext;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -117,7 +116,7 @@ impl Worker {
             run: Arc::new(Run { registry, around }),
             desk: Arc::new(desk),
             running: Arc::clone(&running),
-            starter: Starter::new(Handle::current()),
+            starter: Starter::new(hard_stop.clone()),
             attempts: pools.clone(),
         };
         let mut worker = Self {
