@@ -60,17 +60,12 @@ impl Begin {
         };
         let (run, desk, pending) = (Arc::clone(&self.run), Arc::clone(&self.desk), self.attempts.token());
         self.starter.begin(Box::pin(async move {
-            let (info, stop, place) = (Arc::clone(&ticket.info), ticket.stop.clone(), ticket.place.clone());
-            let (begun, waited) = (Instant::now(), ticket.claimed_at.since(ticket.run_at));
-            let decided = run.decide(ticket).await;
-            let ran = begun.elapsed();
-            let settlement = Settlement { lease, verdict: desk.verdict(decided, &info, &stop) };
-            desk.settler.settle(Ended {
-                settlement,
-                run: report::Run { info, ran, waited },
-                place: place.take(),
-                pending,
-            });
+            let begun = Instant::now();
+            let decided = run.decide(&ticket).await;
+            let (ran, waited) = (begun.elapsed(), ticket.claimed_at.since(ticket.run_at));
+            let settlement = Settlement { lease, verdict: desk.verdict(decided, &ticket.info, &ticket.stop) };
+            let (place, run) = (ticket.place.take(), report::Run { info: ticket.info, ran, waited });
+            desk.settler.settle(Ended { settlement, run, place, pending });
         }));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,29 +29,28 @@ pub(super) struct Run {
 
 impl Run {
     /// Runs an attempt to its decision.
-    pub(super) async fn decide(&self, ticket: Ticket) -> Decided {
-        let (span, stop, timeout) = (span(&ticket.info), ticket.stop.clone(), ticket.timeout);
-        let handling = AssertUnwindSafe(self.handle(ticket)).catch_unwind();
+    pub(super) async fn decide(&self, ticket: &Ticket) -> Decided {
+        let handling = pin!(AssertUnwindSafe(self.handle(ticket)).catch_unwind());
         // What is made in an async block costs nothing where the handler ends at once.
-        let deciding = async {
+        let deciding = pin!(async {
             tokio::select! {
                 biased;
                 decided = handling => decided.unwrap_or_else(|panic| Err(panicked(&panic))),
-                () = async { tokio::time::sleep(timeout).await } => Err(Interruption::TimedOut(timeout)),
-                reason = stopped(&stop) => Err(Interruption::Stopped(reason)),
+                () = async { tokio::time::sleep(ticket.timeout).await } => Err(Interruption::TimedOut(ticket.timeout)),
+                reason = stopped(&ticket.stop) => Err(Interruption::Stopped(reason)),
             }
-        };
-        deciding.instrument(span).await
+        });
+        deciding.instrument(span(&ticket.info)).await
     }
 
     /// Decodes the payload and runs the handler.
-    async fn handle(&self, ticket: Ticket) -> Decided {
+    async fn handle(&self, ticket: &Ticket) -> Decided {
         let Some(entry) = self.registry.get(&ticket.info.kind) else {
             let text = format!("no handler of the kind `{}` is known to this program", ticket.info.kind);
             return Err(Interruption::Refused(DeadReason::UnknownKind, text));
         };
-        let attempt = Arc::clone(&ticket.info);
-        let ctx = super::Context { attempt, around: Arc::clone(&self.around), stop: ticket.stop, place: ticket.place };
+        let (attempt, around) = (Arc::clone(&ticket.info), Arc::clone(&self.around));
+        let ctx = super::Context { attempt, around, stop: ticket.stop.clone(), place: ticket.place.clone() };
         match entry.prepare(&ticket.payload, ctx) {
             Ok(prepared) => Ok(prepared.await),
             Err(e) => {
