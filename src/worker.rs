@@ -144,7 +144,7 @@ impl Worker {
             places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
             width: places,
             seats: Arc::new(Semaphore::new(place::SEATS)),
-            at_once: backend::at_once(self.queue.store().works_apart(), places),
+            at_once: backend::at_once(places),
             worth_a_call: places.div_ceil(4).max(8),
             life: self.life.clone(),
             pulse: Arc::clone(&pulse),

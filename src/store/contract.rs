@@ -279,12 +279,6 @@ pub trait Store: Debug + Send + Sync + 'static {
         wait: Duration,
     ) -> Result<Vec<Claimed>, StoreError>;
 
-    /// True where another process or machine does the store's work: a pool then claims by halves, so that one half runs here
-    /// while the store looks for the other. A store within this process wants few and large calls instead.
-    fn works_apart(&self) -> bool {
-        false
-    }
-
     /// Ends attempts, each with all that belongs to it: state, result, counters, unique key, children. Answers in the
     /// order of the batch. On an error nothing of the batch was changed and the same batch may be given again.
     async fn settle(&self, batch: Arc<[Settlement]>) -> Result<Vec<Settled>, StoreError>;

@@ -170,10 +170,6 @@ impl Store for RedisStore {
         self.claim_waiting(queue, worker, n, wait).await
     }
 
-    fn works_apart(&self) -> bool {
-        true
-    }
-
     async fn settle(&self, batch: Arc<[Settlement]>) -> Result<Vec<Settled>, StoreError> {
         bounded("the batch", batch.len())?;
         self.settle_batch(&batch).await

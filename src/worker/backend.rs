@@ -69,10 +69,9 @@ impl QueueBackend {
     }
 }
 
-/// How many of a pool's places one claim fills, from a store that works apart or within this process.
-pub(super) fn at_once(apart: bool, places: usize) -> usize {
-    let share = if apart { places.div_ceil(2) } else { places };
-    share.clamp(1, CLAIM_MAX)
+/// How many of a pool's places one claim fills: half of them, so that the store looks for one half while the other runs.
+pub(super) fn at_once(places: usize) -> usize {
+    places.div_ceil(2).clamp(1, CLAIM_MAX)
 }
 
 impl QueueBackend {
@@ -214,8 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_works_apart_is_asked_for_half_of_the_places() {
-        assert_eq!((at_once(true, 200), at_once(true, 5), at_once(true, 1)), (100, 3, 1));
-        assert_eq!((at_once(false, 200), at_once(false, 1), at_once(false, 5_000)), (200, 1, CLAIM_MAX));
+    fn a_claim_asks_for_half_of_the_places() {
+        assert_eq!((at_once(200), at_once(5), at_once(1), at_once(5_000)), (100, 3, 1, CLAIM_MAX));
     }
 }

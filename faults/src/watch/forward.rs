@@ -124,10 +124,6 @@ impl Store for Watched {
         self.inner.prune(limit).await
     }
 
-    fn works_apart(&self) -> bool {
-        self.inner.works_apart()
-    }
-
     fn due_signal(&self) -> Arc<Notify> {
         self.inner.due_signal()
     }
