@@ -13,6 +13,7 @@ mod heartbeat;
 mod identity;
 mod layers;
 mod place;
+mod places;
 mod pulse;
 mod registry;
 mod report;
@@ -42,6 +43,7 @@ use self::backend::{QueueBackend, Source};
 use self::heartbeat::Heartbeat;
 use self::identity::Identity;
 use self::layers::{Run, SpanLayer, StopLayer};
+use self::places::Places;
 use self::settle::{Desk, SettleLayer};
 use self::settler::Settler;
 use crate::clock::{Clock, Entropy};
@@ -138,8 +140,7 @@ impl Worker {
         let source = Source {
             store: Arc::clone(self.queue.store()),
             queue: name.clone(),
-            places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
-            width: places,
+            places: Places::new(places),
             seats: Arc::new(Semaphore::new(place::SEATS)),
             at_once: backend::at_once(self.queue.store().works_apart(), places),
             worth_a_call: places.div_ceil(4).max(8),
