@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -80,6 +81,18 @@ struct Two {
     sender: http2::SendRequest<Full<Bytes>>,
     opened: Opened,
     used_at: Instant,
+    /// How many exchanges over it got their answers.
+    answers: Arc<AtomicUsize>,
+}
+
+/// An exchange over a connection that many use, until it is answered. One that ends without an answer, at its deadline, lets the
+/// connection go unless others were answered meanwhile: the receiver may be gone without a word, and whatever else went out
+/// over it would end like this.
+struct Doubt<'a> {
+    kept: &'a Kept,
+    place: &'a Place,
+    answers: Arc<AtomicUsize>,
+    before: usize,
 }
 
 enum Wire {
@@ -105,15 +118,18 @@ impl Wires {
                 Some(wire) => wire,
                 None => self.open(&uri, &place, trace).await?,
             };
+            trace.goes_over(wire.opened(), reused);
+            let doubt = wire.doubt(&self.kept, &place);
             match wire.send(request, &uri).await {
                 Ok((response, opened, one)) => {
+                    Doubt::end(doubt);
                     let (steps, reused) = opened.take();
                     return Ok(Exchange { response, steps, reused, one, place });
                 }
                 Err(mut refused) => match refused.take_message().filter(|_| reused) {
                     // Nothing of it has left: the connection had ended.
                     Some(unsent) => {
-                        self.kept.forget_two(&place);
+                        Doubt::confirm(doubt);
                         request = unsent;
                     }
                     None => return Err(refused.into_error().into()),
@@ -133,7 +149,7 @@ impl Wires {
                 // How it ends is told to whoever waits for an answer over it.
                 let _ = connection.await;
             });
-            let two = Two { sender, opened, used_at: Instant::now() };
+            let two = Two { sender, opened, used_at: Instant::now(), answers: Arc::default() };
             self.kept.keep(place.clone(), Wire::Two(two.clone()));
             return Ok(Wire::Two(two));
         }
@@ -173,6 +189,20 @@ impl Exchange {
 }
 
 impl Wire {
+    fn opened(&self) -> &Opened {
+        match self {
+            Self::One(one) => &one.opened,
+            Self::Two(two) => &two.opened,
+        }
+    }
+
+    /// Of one for a single exchange there is none: whoever is cut off takes it along.
+    fn doubt<'a>(&self, kept: &'a Kept, place: &'a Place) -> Option<Doubt<'a>> {
+        let Self::Two(two) = self else { return None };
+        let (answers, before) = (Arc::clone(&two.answers), two.answers.load(Ordering::Relaxed));
+        Some(Doubt { kept, place, answers, before })
+    }
+
     /// The answer, how the connection was made, and itself where the body comes through it.
     async fn send(
         self,
@@ -187,8 +217,6 @@ impl Wire {
             }
             Self::Two(mut two) => {
                 request.uri_mut().clone_from(uri);
-                // Waits where the receiver takes no more requests at once; how it ends, sending says too.
-                let _ = two.sender.ready().await;
                 let response = two.sender.try_send_request(request).await?;
                 Ok((response, two.opened, None))
             }
@@ -206,6 +234,30 @@ fn to_origin(request: &mut Sent, uri: &Uri) {
     let mut parts = Parts::default();
     parts.path_and_query = uri.path_and_query().cloned();
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+impl Doubt<'_> {
+    /// There is an answer.
+    fn end(it: Option<Self>) {
+        if let Some(it) = it {
+            it.answers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It takes no request any more, whatever else is still answered over it.
+    fn confirm(it: Option<Self>) {
+        if let Some(it) = it {
+            it.kept.forget_two(it.place, &it.answers);
+        }
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if self.answers.load(Ordering::Relaxed) == self.before {
+            self.kept.forget_two(self.place, &self.answers);
+        }
+    }
 }
 
 impl One {
@@ -273,10 +325,10 @@ impl Kept {
         None
     }
 
-    /// Lets the connection go that many use and that took no request any more.
-    fn forget_two(&self, place: &Place) {
+    /// Lets this connection go that many use; those who wait for answers over it still do.
+    fn forget_two(&self, place: &Place, it: &Arc<AtomicUsize>) {
         if let Some(free) = self.lock().of.get_mut(place) {
-            free.two = None;
+            free.two = free.two.take().filter(|two| !Arc::ptr_eq(&two.answers, it));
         }
     }
 
