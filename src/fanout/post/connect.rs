@@ -172,7 +172,7 @@ async fn direct(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 /// An open connection, with or without TLS.
@@ -183,7 +183,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(io: Box<dyn Bytes>, two: bool, steps: Steps) -> Self {
+    pub(super) fn new(io: Box<dyn Bytes>, two: bool, steps: Steps) -> Self {
         Self { io: TokioIo::new(io), two, opened: Opened { steps: Arc::new(steps), used: Arc::default() } }
     }
 

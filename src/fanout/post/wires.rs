@@ -69,8 +69,8 @@ struct Place {
 /// A connection of HTTP/1, for one exchange at a time.
 struct One {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<Line, Full<Bytes>>,
-    ended: bool,
+    /// `None`: it has ended. It is let go then, which is what makes hyper give a request back that it has not begun to send.
+    connection: Option<http1::Connection<Line, Full<Bytes>>>,
     opened: Opened,
     idle_since: Instant,
 }
@@ -154,7 +154,7 @@ impl Wires {
             return Ok(Wire::Two(two));
         }
         let (sender, connection) = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(line).await?;
-        Ok(Wire::One(Box::new(One { sender, connection, ended: false, opened, idle_since: Instant::now() })))
+        Ok(Wire::One(Box::new(One::new(sender, connection, opened))))
     }
 
     /// Takes the connection of an answer that was read to its end back, if it can be used again.
@@ -261,28 +261,38 @@ impl Drop for Doubt<'_> {
 }
 
 impl One {
+    fn new(
+        sender: http1::SendRequest<Full<Bytes>>,
+        connection: http1::Connection<Line, Full<Bytes>>,
+        opened: Opened,
+    ) -> Self {
+        Self { sender, connection: Some(connection), opened, idle_since: Instant::now() }
+    }
+
     async fn send(&mut self, request: Sent) -> Result<Response<Incoming>, Refused> {
         let mut sending = pin!(self.sender.try_send_request(request));
-        let (connection, ended) = (&mut self.connection, &mut self.ended);
+        let connection = &mut self.connection;
         poll_fn(|cx| {
-            drive(connection, ended, cx);
+            drive(connection, cx);
             sending.as_mut().poll(cx)
         })
         .await
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, &mut self.ended, cx);
+        drive(&mut self.connection, cx);
     }
 
     fn is_free(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready()
     }
 }
 
 /// Lets a connection read and write what it can now. Why it ends is told to the exchange that it carries.
-fn drive(connection: &mut http1::Connection<Line, Full<Bytes>>, ended: &mut bool, cx: &mut Context<'_>) {
-    *ended = *ended || Pin::new(connection).poll(cx).is_ready();
+fn drive(connection: &mut Option<http1::Connection<Line, Full<Bytes>>>, cx: &mut Context<'_>) {
+    if connection.as_mut().is_some_and(|open| Pin::new(open).poll(cx).is_ready()) {
+        *connection = None;
+    }
 }
 
 /// Connections that nobody uses now, and those that many use.
@@ -371,5 +381,38 @@ async fn sweep(kept: Weak<Kept>) {
         if !kept.tidy() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+
+    use super::*;
+
+    /// A connection that waits for its first exchange, and its other end.
+    async fn one() -> (Box<One>, DuplexStream) {
+        let (near, far) = tokio::io::duplex(4_096);
+        let line = Line::new(Box::new(near), false, Steps::default());
+        let opened = line.opened();
+        let (sender, connection) = http1::handshake(line).await.unwrap();
+        let mut one = Box::new(One::new(sender, connection, opened));
+        poll_fn(|cx| Poll::Ready(one.drive(cx))).await;
+        assert!(one.is_free());
+        (one, far)
+    }
+
+    #[tokio::test]
+    async fn a_request_comes_back_unsent_when_the_connection_ends_after_it_was_taken() {
+        let (mut one, mut far) = one().await;
+        tokio::io::AsyncWriteExt::shutdown(&mut far).await.unwrap();
+        let request = Request::post("/hook").body(Full::from("{}")).unwrap();
+        let patience = Duration::from_secs(20);
+        let mut refused = tokio::time::timeout(patience, one.send(request)).await.expect("an answer").unwrap_err();
+        assert!(refused.take_message().is_some(), "it can go over another one: {refused:?}");
+        drop(one);
+        let mut sent = Vec::new();
+        far.read_to_end(&mut sent).await.unwrap();
+        assert_eq!(String::from_utf8(sent).unwrap(), "", "nothing of it has left");
     }
 }
