@@ -3,7 +3,7 @@
 //! The status line decides. What follows it is only for the log: read to 16 KiB or to the deadline, never decompressed,
 //! and then the connection is closed, so a receiver that streams for ever costs neither memory nor time. A receiver
 //! that has said 2xx is not asked again because the rest of its reply broke off. Redirects are answers like any other.
-//! Connections are kept and used again ([`wires`]); [`connect`] makes them.
+//! Connections are used again ([`wires`], [`kept`]); [`connect`] makes them.
 
 use std::error::Error;
 use std::path::Path;
@@ -23,6 +23,7 @@ use super::guard::{Guard, UrlRefused};
 use crate::outbound;
 
 mod connect;
+mod kept;
 mod proxy;
 mod wires;
 

@@ -1,33 +1,29 @@
-//! Connections that are kept and used again, and one exchange over one of them.
+//! One exchange over a connection that was kept or is made for it.
 //!
 //! HTTP/1 is spoken by the task that posts: its connection moves only while that task polls it, so an answer wakes nobody else
 //! on its way. HTTP/2, which many share, has a task a connection. A kept connection that has ended meanwhile is found out when it
 //! is taken; a request that was not sent over it goes out over another one, and one that may have been sent never does.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::header::{HOST, HeaderValue};
-use hyper::http::uri::{Authority, Parts};
+use hyper::http::uri::Parts;
 use hyper::rt::Executor as _;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::HEAD_MAX;
 use super::connect::{ConnectError, Connector, Line, Opened, Steps, Trace};
-
-/// One that nobody has used for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_PER_HOST: usize = 64;
+use super::kept::{Kept, Place};
 
 type Sent = Request<Full<Bytes>>;
 type Refused = TrySendError<Sent>;
@@ -59,30 +55,23 @@ pub(super) struct Exchange {
     place: Place,
 }
 
-/// Where connections lead.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Place {
-    secure: bool,
-    authority: Authority,
-}
-
 /// A connection of HTTP/1, for one exchange at a time.
-struct One {
+pub(super) struct One {
     sender: http1::SendRequest<Full<Bytes>>,
     /// `None`: it has ended. It is let go then, which is what makes hyper give a request back that it has not begun to send.
     connection: Option<http1::Connection<Line, Full<Bytes>>>,
     opened: Opened,
-    idle_since: Instant,
+    pub(super) idle_since: Instant,
 }
 
 /// A connection of HTTP/2.
 #[derive(Clone)]
-struct Two {
-    sender: http2::SendRequest<Full<Bytes>>,
+pub(super) struct Two {
+    pub(super) sender: http2::SendRequest<Full<Bytes>>,
     opened: Opened,
-    used_at: Instant,
+    pub(super) used_at: Instant,
     /// How many exchanges over it got their answers.
-    answers: Arc<AtomicUsize>,
+    pub(super) answers: Arc<AtomicUsize>,
 }
 
 /// An exchange over a connection that many use, until it is answered. One that ends without an answer, at its deadline, lets the
@@ -95,7 +84,7 @@ struct Doubt<'a> {
     before: usize,
 }
 
-enum Wire {
+pub(super) enum Wire {
     One(Box<One>),
     Two(Two),
 }
@@ -279,11 +268,11 @@ impl One {
         .await
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
         drive(&mut self.connection, cx);
     }
 
-    fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         self.connection.is_some() && self.sender.is_ready()
     }
 }
@@ -295,108 +284,33 @@ fn drive(connection: &mut Option<http1::Connection<Line, Full<Bytes>>>, cx: &mut
     }
 }
 
-/// Connections that nobody uses now, and those that many use.
-#[derive(Default)]
-struct Kept(Mutex<Places>);
-
-#[derive(Default)]
-struct Places {
-    of: HashMap<Place, Free>,
-    /// Somebody looks after them.
-    swept: bool,
-}
-
-#[derive(Default)]
-#[expect(clippy::vec_box, reason = "they move in and out as they are")]
-struct Free {
-    ones: Vec<Box<One>>,
-    two: Option<Two>,
-}
-
-impl Kept {
-    /// One that can be used; those that have ended are let go.
-    fn take(&self, place: &Place, cx: &mut Context<'_>) -> Option<Wire> {
-        let mut places = self.lock();
-        let free = places.of.get_mut(place)?;
-        if let Some(two) = &mut free.two {
-            if !two.sender.is_closed() {
-                two.used_at = Instant::now();
-                return Some(Wire::Two(two.clone()));
-            }
-            free.two = None;
-        }
-        while let Some(mut one) = free.ones.pop() {
-            // The receiver may have closed it, or said something that nobody asked for.
-            one.drive(cx);
-            if one.is_free() {
-                return Some(Wire::One(one));
-            }
-        }
-        None
-    }
-
-    /// Lets this connection go that many use; those who wait for answers over it still do.
-    fn forget_two(&self, place: &Place, it: &Arc<AtomicUsize>) {
-        if let Some(free) = self.lock().of.get_mut(place) {
-            free.two = free.two.take().filter(|two| !Arc::ptr_eq(&two.answers, it));
-        }
-    }
-
-    fn keep(self: &Arc<Self>, place: Place, wire: Wire) {
-        let mut places = self.lock();
-        let free = places.of.entry(place).or_default();
-        match wire {
-            Wire::One(one) if free.ones.len() < IDLE_PER_HOST => free.ones.push(one),
-            Wire::One(_) => {}
-            Wire::Two(two) => free.two = Some(two),
-        }
-        if !std::mem::replace(&mut places.swept, true) {
-            TokioExecutor::new().execute(sweep(Arc::downgrade(self)));
-        }
-    }
-
-    /// Closes what nobody has used for a while. False: nothing is left.
-    fn tidy(&self) -> bool {
-        let mut places = self.lock();
-        places.of.retain(|_, free| {
-            free.ones.retain(|one| one.idle_since.elapsed() < IDLE);
-            free.two = free.two.take().filter(|two| !two.sender.is_closed() && two.used_at.elapsed() < IDLE);
-            !free.ones.is_empty() || free.two.is_some()
-        });
-        places.swept = !places.of.is_empty();
-        places.swept
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        // Every change is one push, pop or assignment: a panic elsewhere can't leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Looks after kept connections for as long as there are any.
-async fn sweep(kept: Weak<Kept>) {
-    loop {
-        tokio::time::sleep(IDLE / 2).await;
-        let Some(kept) = kept.upgrade() else { return };
-        if !kept.tidy() {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, DuplexStream};
+pub(super) mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
 
-    /// A connection that waits for its first exchange, and its other end.
-    async fn one() -> (Box<One>, DuplexStream) {
-        let (near, far) = tokio::io::duplex(4_096);
+    fn request() -> Sent {
+        Request::post("/hook").body(Full::from("{}")).unwrap()
+    }
+
+    /// A connection that has carried one exchange and waits for the next, and its other end.
+    pub(in super::super) async fn one() -> (Box<One>, DuplexStream) {
+        let (near, mut far) = tokio::io::duplex(4_096);
         let line = Line::new(Box::new(near), false, Steps::default());
         let opened = line.opened();
         let (sender, connection) = http1::handshake(line).await.unwrap();
         let mut one = Box::new(One::new(sender, connection, opened));
+        let answers = async {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"{}") {
+                far.read_buf(&mut asked).await.unwrap();
+            }
+            far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(one.send(request()), answers);
+        answer.unwrap();
         poll_fn(|cx| Poll::Ready(one.drive(cx))).await;
         assert!(one.is_free());
         (one, far)
@@ -405,10 +319,9 @@ mod tests {
     #[tokio::test]
     async fn a_request_comes_back_unsent_when_the_connection_ends_after_it_was_taken() {
         let (mut one, mut far) = one().await;
-        tokio::io::AsyncWriteExt::shutdown(&mut far).await.unwrap();
-        let request = Request::post("/hook").body(Full::from("{}")).unwrap();
-        let patience = Duration::from_secs(20);
-        let mut refused = tokio::time::timeout(patience, one.send(request)).await.expect("an answer").unwrap_err();
+        far.shutdown().await.unwrap();
+        let answered = one.send(request()).now_or_never();
+        let mut refused = answered.expect("at once, and not when the deadline comes").unwrap_err();
         assert!(refused.take_message().is_some(), "it can go over another one: {refused:?}");
         drop(one);
         let mut sent = Vec::new();
