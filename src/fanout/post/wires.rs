@@ -311,7 +311,11 @@ pub(super) mod tests {
         };
         let (answer, ()) = tokio::join!(one.send(request()), answers);
         answer.unwrap();
-        poll_fn(|cx| Poll::Ready(one.drive(cx))).await;
+        poll_fn(|cx| {
+            one.drive(cx);
+            Poll::Ready(())
+        })
+        .await;
         assert!(one.is_free());
         (one, far)
     }
