@@ -13,6 +13,7 @@ mod handler;
 mod heartbeat;
 mod identity;
 mod place;
+mod places;
 mod pulse;
 mod registry;
 mod report;
@@ -44,6 +45,7 @@ use self::begin::Begin;
 use self::context::Surroundings;
 use self::heartbeat::Heartbeat;
 use self::identity::Identity;
+use self::places::Places;
 use self::run::Run;
 use self::settle::Desk;
 use self::settler::Settler;
@@ -141,8 +143,7 @@ impl Worker {
         let source = Source {
             store: Arc::clone(self.queue.store()),
             queue: name.clone(),
-            places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))),
-            width: places,
+            places: Places::new(places),
             seats: Arc::new(Semaphore::new(place::SEATS)),
             at_once: backend::at_once(places),
             worth_a_call: places.div_ceil(4).max(8),

@@ -20,7 +20,7 @@ use super::FanoutState;
 use super::endpoints::{Dress, Stamp, Target};
 use super::fan_out::delivery_of;
 use super::history::DeliveryState;
-use super::ledger::{self, Closing, Content, Due, Next, Opening, Said};
+use super::ledger::{self, Addressee, Closing, Content, Due, Next, Opening, Said};
 use super::post::{Answer, ErrorClass, Outgoing, Posted};
 use crate::clock::Timestamp;
 use crate::job::{Done, Incarnation, JobError, JobKind, RetryPolicy};
@@ -33,6 +33,7 @@ mod judge;
 mod settings;
 mod straight;
 
+use self::straight::Way;
 pub(super) use gate::Gate;
 use gate::{BreakerRule, NotNow, Pass};
 use judge::{Judged, judge};
@@ -138,14 +139,20 @@ async fn attempt(
     place: Option<&Context>,
 ) -> Result<Done, JobError> {
     state.gate.look(&job.endpoint, state.clock.now()).map_err(snooze)?;
-    if let Some(done) = straight::deliver_straight(state, queue, job, delivery, turn, trace, stop, place).await {
-        return done;
-    }
+    let mut admitted = match straight::deliver_straight(state, queue, job, delivery, turn, trace, stop, place).await {
+        Way::Done(done) => return done,
+        Way::Long(admitted) => admitted,
+    };
     // Seldom gone: it is not to make every attempt larger.
-    Box::pin(attempt_anew(state, queue, job, turn, trace, stop, place)).await
+    let done = Box::pin(attempt_anew(state, queue, job, turn, trace, stop, place, &mut admitted)).await;
+    if let Some(unused) = admitted {
+        unused.pass.give_back(queue.store().as_ref()).await;
+    }
+    done
 }
 
-/// An attempt that goes by nothing that was known before.
+/// An attempt that goes by nothing that was known before, but for what it was `admitted` with a moment ago.
+#[expect(clippy::too_many_arguments, reason = "what a handler is given")]
 async fn attempt_anew(
     state: &FanoutState,
     queue: &Queue,
@@ -154,6 +161,7 @@ async fn attempt_anew(
     trace: Option<&str>,
     stop: &CancellationToken,
     place: Option<&Context>,
+    admitted: &mut Option<Admitted>,
 ) -> Result<Done, JobError> {
     let Some(due) = ledger::load(state, job).await? else {
         return Err(JobError::cancelled("the message is no longer kept"));
@@ -187,7 +195,16 @@ async fn attempt_anew(
         // Before the breaker is asked: its one probe must be the first one's.
         return Err(in_line(state, job, former.next_at()));
     }
-    let pass = admit(state, queue, job, due.sending()).await?;
+    // A token of the endpoint's rate is taken once.
+    let pass = match admitted.take() {
+        Some(admitted) if admitted.to.sending == *due.sending() => admitted.pass,
+        other => {
+            if let Some(other) = other {
+                other.pass.give_back(queue.store().as_ref()).await;
+            }
+            admit(state, queue, job, due.sending()).await?
+        }
+    };
     let outside = place.is_some_and(Context::step_out);
     let line = match open(state, job, &due, &target.host, turn).await {
         Ok(line) => line,
@@ -249,6 +266,12 @@ fn outgoing(
         headers.insert("traceparent", trace);
     }
     Outgoing { uri: target.uri.clone(), headers, body: content.body.clone() }
+}
+
+/// Through the gate, by what was known of the endpoint then.
+struct Admitted {
+    pass: Pass,
+    to: Arc<Addressee>,
 }
 
 /// Goes through the gate: a place, a token, the breaker.

@@ -3,7 +3,7 @@
 //! The status line decides. What follows it is only for the log: read to 16 KiB or to the deadline, never decompressed,
 //! and then the connection is closed, so a receiver that streams for ever costs neither memory nor time. A receiver
 //! that has said 2xx is not asked again because the rest of its reply broke off. Redirects are answers like any other.
-//! Connections are kept and used again ([`wires`]); [`connect`] makes them.
+//! Connections are used again ([`wires`], [`kept`]); [`connect`] makes them.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,12 +17,13 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Uri};
 use tokio_util::sync::CancellationToken;
 
-use self::connect::{ConnectError, Connector, Steps, Trace};
+use self::connect::{ConnectError, Connector, Known, Steps, Trace};
 use self::wires::{Exchange, WireError, Wires};
 use super::guard::{Guard, UrlRefused};
 use crate::outbound;
 
 mod connect;
+mod kept;
 mod proxy;
 mod wires;
 
@@ -111,16 +112,16 @@ impl ErrorClass {
 impl Posted {
     /// Of a POST that the guard did not let out.
     pub(super) fn refused(why: &UrlRefused) -> Self {
-        Self::nothing(ErrorClass::Refused, why.to_string(), Steps::default(), Duration::ZERO)
+        Self::nothing(ErrorClass::Refused, why.to_string(), Known::default(), Duration::ZERO)
     }
 
     pub(super) fn succeeded(&self) -> bool {
         matches!(self.answer, Answer::Status { status: 200..=299, .. })
     }
 
-    fn nothing(class: ErrorClass, error: String, steps: Steps, duration: Duration) -> Self {
-        let answer = Answer::Nothing { class, error: shorten(error, ERROR_MAX) };
-        Self { answer, reply: String::new(), steps, reused: None, first_byte: None, duration }
+    fn nothing(class: ErrorClass, error: String, known: Known, duration: Duration) -> Self {
+        let (answer, Known { steps, reused }) = (Answer::Nothing { class, error: shorten(error, ERROR_MAX) }, known);
+        Self { answer, reply: String::new(), steps, reused, first_byte: None, duration }
     }
 }
 
@@ -161,7 +162,7 @@ impl Courier {
         let (trace, started) = (Trace::default(), Instant::now());
         let mut cut = pin!(cut(self.deadline, stop));
         let sending = self.wires.exchange(request(out), &trace);
-        let nothing = |class, error| Posted::nothing(class, error, trace.steps(), started.elapsed());
+        let nothing = |class, error| Posted::nothing(class, error, trace.known(), started.elapsed());
         match until(cut.as_mut(), sending).await {
             Err(Cut::Deadline) => {
                 nothing(ErrorClass::Timeout, format!("no reply within {} ms", self.deadline.as_millis()))

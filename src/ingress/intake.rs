@@ -3,7 +3,8 @@
 //! The first of a group makes a task that runs when what is ready to run has run, and takes all that have come by then; so a
 //! group is as large as the crowd, one that comes alone waits for nobody, and nothing runs while nothing comes. Each is answered
 //! after the call that holds it, within [`TIMEOUT`], and what one of a group has earned by itself spoils nobody else's: then each
-//! goes again alone, and the store keeps a job once however often it is given. A sender that has gone away stops nothing.
+//! goes again alone, and the store keeps a job once however often it is given. A sender that goes away before the call takes its
+//! event along: it was told nothing and sends it again. One that goes during the call stops nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -85,6 +86,11 @@ impl Intake {
 
     async fn write(&self, group: Group) {
         let Group { jobs, replies, bytes: _ } = group;
+        let there = jobs.into_iter().zip(replies).filter(|(_, reply)| !reply.is_closed());
+        let (jobs, replies): (Vec<_>, Vec<_>) = there.unzip();
+        if jobs.is_empty() {
+            return;
+        }
         let deadline = Instant::now() + TIMEOUT;
         let again = if jobs.len() > 1 { jobs.clone() } else { Vec::new() };
         match timeout_at(deadline, self.queue.keep(jobs)).await {
@@ -100,7 +106,7 @@ impl Intake {
                 }
             }
             Ok(Err(_)) => {
-                for (reply, job) in replies.into_iter().zip(again) {
+                for (reply, job) in replies.into_iter().zip(again).filter(|(reply, _)| !reply.is_closed()) {
                     let answer = match timeout_at(deadline, self.queue.keep(vec![job])).await {
                         Ok(Ok(done)) => done.first().copied().ok_or(NotKept::Late),
                         Ok(Err(error)) => Err(NotKept::Refused(error)),
@@ -167,6 +173,25 @@ mod tests {
         let refused = |answer: &Answer| matches!(answer, Err(NotKept::Refused(StoreError::NoSuchQueue(_))));
         assert_eq!(answers.iter().map(refused).collect::<Vec<_>>(), [false, true, false]);
         assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn an_event_whose_sender_has_gone_away_before_the_call_is_left_out_of_it() {
+        let (intake, _dir) = intake().await;
+        {
+            let mut gone = std::pin::pin!(intake.keep(job("known", "1".into())));
+            assert!(futures_util::poll!(gone.as_mut()).is_pending());
+        }
+        assert!(matches!(intake.keep(job("known", "2".into())).await, Ok(Enqueued::Inserted(_))));
+        assert_eq!(intake.queue.store().counts().await.unwrap().queues[0].ready, 1);
+
+        {
+            let mut gone = std::pin::pin!(intake.keep(job("known", "3".into())));
+            assert!(futures_util::poll!(gone.as_mut()).is_pending());
+        }
+        intake.tasks.close();
+        intake.tasks.wait().await;
+        assert_eq!(intake.queue.store().counts().await.unwrap().queues[0].ready, 1, "a group of nobody makes no call");
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! The few fields of a JSON body that somebody will look at; the rest is read past without being kept.
 //!
 //! What comes out is the body's own tree without what nobody asked for: a pointer that was asked for finds in it exactly what
-//! it would find in the whole. A body that is no JSON gives nothing.
+//! it would find in the whole. A body that is no JSON gives nothing. What is passed over is not looked into: a lone surrogate there, or
+//! an object whose key is one that `serde_json` keeps for its own numbers and raw values, is no error as it would be in a tree.
 
 use std::collections::BTreeMap;
 use std::fmt;

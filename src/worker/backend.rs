@@ -1,8 +1,9 @@
 //! Our store as an apalis backend: the only file that speaks both languages.
 //!
-//! Polls yield the jobs of a claim; never more are claimed than the pool has places. A store that hiccups is asked again with
-//! backoff, for ever: an error never reaches apalis, which would end the worker.
+//! Polls yield the jobs of a claim; never more are claimed than the pool has places, and none begins without one. A store that
+//! hiccups is asked again with backoff, for ever: an error never reaches apalis, which would end the worker.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -21,10 +22,11 @@ use super::attempt::Ticket;
 use super::begin::Batch;
 use super::identity::Identity as Life;
 use super::place::Place;
+use super::places::Places;
 use super::pulse::Pulse;
 use crate::job::QueueName;
 use crate::metrics;
-use crate::store::{Claimed, Settlement, Store, StoreError, Verdict};
+use crate::store::{Claimed, Lease, Settlement, Store, StoreError, Verdict};
 
 /// A claim that finds nothing comes back after this, so that the pulse is felt.
 const CLAIM_WAIT: Duration = Duration::from_secs(2);
@@ -33,7 +35,7 @@ const CLAIM_MAX: usize = 256;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
 
-type Claiming = Pin<Box<dyn Future<Output = Batch> + Send>>;
+type Claiming = Pin<Box<dyn Future<Output = Catch> + Send>>;
 type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Gives one queue's jobs to one apalis worker.
@@ -41,8 +43,16 @@ pub(super) struct QueueBackend {
     source: Source,
     claiming: Option<Claiming>,
     closing: Option<Closing>,
-    /// Claimed, not handed out.
+    /// Claimed for places that somebody has come back to since.
+    late: VecDeque<Claimed>,
+    /// With their places, not handed out.
     buffer: Batch,
+}
+
+/// What a claim has brought, and the places that it still holds.
+struct Catch {
+    jobs: Vec<Claimed>,
+    places: Option<OwnedSemaphorePermit>,
 }
 
 /// What a claim needs; cloned into each.
@@ -50,9 +60,7 @@ pub(super) struct QueueBackend {
 pub(super) struct Source {
     pub(super) store: Arc<dyn Store>,
     pub(super) queue: QueueName,
-    pub(super) places: Arc<Semaphore>,
-    /// How many of them there are.
-    pub(super) width: usize,
+    pub(super) places: Arc<Places>,
     /// Where attempts wait that have left their places.
     pub(super) seats: Arc<Semaphore>,
     /// One claim takes at most so many.
@@ -65,7 +73,7 @@ pub(super) struct Source {
 
 impl QueueBackend {
     pub(super) fn new(source: Source) -> Self {
-        Self { source, claiming: None, closing: None, buffer: Batch::new() }
+        Self { source, claiming: None, closing: None, late: VecDeque::new(), buffer: Batch::new() }
     }
 }
 
@@ -78,26 +86,54 @@ impl QueueBackend {
     /// Sends the next claim when the jobs of the last one are handed out, if enough places are free for it to be worth a call: the
     /// store would else stand idle meanwhile.
     fn ask_ahead(&mut self, cx: &mut Context<'_>) {
-        if self.claiming.is_some() || self.source.places.available_permits() < self.source.worth_a_call {
+        if self.claiming.is_some() || self.source.places.free() < self.source.worth_a_call {
             return;
         }
-        let mut claiming: Claiming = Box::pin(self.source.clone().claim());
+        let mut claiming = self.next();
         match claiming.as_mut().poll(cx) {
-            Poll::Ready(tickets) => self.buffer.extend(tickets),
+            Poll::Ready(catch) => self.seat(catch),
             Poll::Pending => self.claiming = Some(claiming),
+        }
+    }
+
+    /// The next claim, or the wait for places for what an earlier one has brought.
+    fn next(&self) -> Claiming {
+        let source = self.source.clone();
+        match self.late.len() {
+            0 => Box::pin(source.claim()),
+            late => Box::pin(source.places_for(late)),
+        }
+    }
+
+    /// Gives each job its place.
+    fn seat(&mut self, catch: Catch) {
+        let Catch { jobs, mut places } = catch;
+        self.late.extend(jobs);
+        while let Some(job) = self.late.pop_front() {
+            let Some(place) = places.as_mut().and_then(|places| places.split(1)) else {
+                return self.late.push_front(job);
+            };
+            let (all, seats) = (Arc::clone(&self.source.places), Arc::clone(&self.source.seats));
+            self.buffer.push(Ticket::new(job, Place::new(place, all, seats)));
         }
     }
 }
 
 impl Source {
     /// Waits for places, then for jobs.
-    async fn claim(self) -> Batch {
+    async fn claim(self) -> Catch {
         let mut backoff = BACKOFF_FIRST;
         loop {
-            let Some(mut places) = self.places().await else { return std::future::pending().await };
+            let Some(places) = self.places.take(self.at_once).await else { return std::future::pending().await };
+            let (waiting, n) = self.places.wait_with(places);
+            if n == 0 {
+                // Somebody wanted to come back in this very moment.
+                tokio::task::yield_now().await;
+                continue;
+            }
             let worker = self.life.now();
-            let n = u32::try_from(places.num_permits()).unwrap_or(u32::MAX);
             self.pulse.asked();
+            let n = u32::try_from(n).unwrap_or(u32::MAX);
             let claimed = self.store.claim(&self.queue, worker, n, CLAIM_WAIT).await;
             match claimed {
                 Ok(jobs) if jobs.is_empty() => self.pulse.answered(),
@@ -105,7 +141,7 @@ impl Source {
                     self.pulse.answered();
                     ::metrics::counter!(metrics::CLAIMED, "queue" => self.queue.to_string())
                         .increment(u64::try_from(jobs.len()).unwrap_or(0));
-                    return self.tickets(jobs, &mut places);
+                    return Catch { jobs, places: waiting.end() };
                 }
                 Err(StoreError::DeadIncarnation(dead)) => {
                     // The heartbeat makes a new life; claim again when it has.
@@ -113,7 +149,7 @@ impl Source {
                 }
                 Err(e) => {
                     tracing::warn!(queue = %self.queue, error = %e, retry_ms = backoff.as_millis(), "claim failed");
-                    drop(places);
+                    drop(waiting);
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF_LAST);
                 }
@@ -121,32 +157,16 @@ impl Source {
         }
     }
 
-    /// At least one place, and all others that are free now. None when the pool is closed, which it never is.
-    async fn places(&self) -> Option<OwnedSemaphorePermit> {
-        let mut places = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        let free = u32::try_from(self.places.available_permits().min(self.at_once - 1)).unwrap_or(0);
-        // Nobody else takes places, so that what was free just now still is.
-        if let Ok(others) = Arc::clone(&self.places).try_acquire_many_owned(free) {
-            places.merge(others);
-        }
-        Some(places)
-    }
-
-    fn tickets(&self, jobs: Vec<Claimed>, places: &mut OwnedSemaphorePermit) -> Batch {
-        // The store gives out at most as many jobs as there are places.
-        let seats = || Arc::clone(&self.seats);
-        jobs.into_iter()
-            .filter_map(|job| Some(Ticket::new(job, Place::new(places.split(1)?, self.width, seats()))))
-            .collect()
+    /// Waits for places for so many jobs that are here already, or some of them.
+    async fn places_for(self, jobs: usize) -> Catch {
+        let Some(places) = self.places.take(jobs).await else { return std::future::pending().await };
+        Catch { jobs: Vec::new(), places: Some(places) }
     }
 
     /// Hands jobs back that were claimed and never begun.
-    async fn release(self, tickets: Batch) {
-        let batch: Arc<[Settlement]> = tickets
-            .into_iter()
-            .filter_map(|mut ticket| ticket.lease.take())
-            .map(|lease| Settlement { lease, verdict: Verdict::Release })
-            .collect();
+    async fn release(self, leases: Vec<Lease>) {
+        let batch: Arc<[Settlement]> =
+            leases.into_iter().map(|lease| Settlement { lease, verdict: Verdict::Release }).collect();
         if let Err(e) = self.store.settle(batch).await {
             // Signing off, or else rescue, gives them back.
             tracing::warn!(queue = %self.queue, error = %e, "could not hand unstarted jobs back at once");
@@ -169,23 +189,27 @@ impl Backend for QueueBackend {
                 self.ask_ahead(cx);
                 return Poll::Ready(Some(Ok(Task::new(batch))));
             }
-            let source = &self.source;
-            let claiming = self.claiming.get_or_insert_with(|| Box::pin(source.clone().claim()));
-            let tickets = ready!(claiming.as_mut().poll(cx));
-            self.claiming = None;
-            self.buffer.extend(tickets);
+            let mut claiming = self.claiming.take().unwrap_or_else(|| self.next());
+            match claiming.as_mut().poll(cx) {
+                Poll::Ready(catch) => self.seat(catch),
+                Poll::Pending => {
+                    self.claiming = Some(claiming);
+                    return Poll::Pending;
+                }
+            }
         }
     }
 
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         // A claim under way is dropped: the store takes back what it would have given.
         self.claiming = None;
-        let tickets = std::mem::take(&mut self.buffer);
-        if self.closing.is_none() && tickets.is_empty() {
+        let placed = self.buffer.drain(..).filter_map(|mut ticket| ticket.lease.take());
+        let leases: Vec<Lease> = placed.chain(self.late.drain(..).map(|job| job.lease)).collect();
+        if self.closing.is_none() && leases.is_empty() {
             return Poll::Ready(Ok(()));
         }
         let source = &self.source;
-        let closing = self.closing.get_or_insert_with(|| Box::pin(source.clone().release(tickets)));
+        let closing = self.closing.get_or_insert_with(|| Box::pin(source.clone().release(leases)));
         ready!(closing.as_mut().poll(cx));
         self.closing = None;
         Poll::Ready(Ok(()))
@@ -210,10 +234,87 @@ impl BackendConfig for QueueBackend {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
     use super::*;
+    use crate::clock::{Clock, Entropy};
+    use crate::job::JobSpec;
+    use crate::queue::Queue;
+    use crate::store::sqlite::{SqliteOptions, SqliteStore};
+    use crate::store::{Beat, QueueSettings, Retention};
 
     #[test]
     fn a_claim_asks_for_half_of_the_places() {
         assert_eq!((at_once(200), at_once(5), at_once(1), at_once(5_000)), (100, 3, 1, CLAIM_MAX));
+    }
+
+    /// A pool of one place over a queue of its own.
+    async fn pool(folder: &tempfile::TempDir) -> (Source, Queue) {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let store = SqliteStore::open(SqliteOptions::at(folder.path().join("queue.db")), clock.clone()).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let name: QueueName = "notifications".parse().unwrap();
+        let settings = QueueSettings { name: name.clone(), rate: None, retention: Retention::default() };
+        store.declare_queues(vec![settings]).await.unwrap();
+        let life = Life::new(entropy.clone());
+        let (incarnation, lease, worker_now) = (life.now(), Duration::from_secs(3_600), clock.now());
+        let queues = vec![name.clone()];
+        let beat = Beat { incarnation, label: "test".into(), queues, running: 0, lease, worker_now };
+        store.heartbeat(beat).await.unwrap();
+        let queue = Queue::new(Arc::clone(&store), [name.clone()].into(), clock, entropy);
+        let source = Source {
+            store,
+            queue: name,
+            places: Places::new(1),
+            seats: Arc::new(Semaphore::new(super::super::place::SEATS)),
+            at_once: 1,
+            worth_a_call: 8,
+            life,
+            pulse: Arc::default(),
+        };
+        (source, queue)
+    }
+
+    async fn next(backend: &mut QueueBackend) -> Ticket {
+        let context = WorkerContext::new("test");
+        let task = std::future::poll_fn(|cx| backend.poll_next(cx, &context)).await;
+        let mut batch = task.unwrap().unwrap().args;
+        assert_eq!(batch.len(), 1);
+        batch.remove(0)
+    }
+
+    #[tokio::test]
+    async fn an_attempt_comes_back_to_its_place_though_a_claim_waits_and_what_that_brings_waits_for_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, queue) = pool(&folder).await;
+        let places = Arc::clone(&source.places);
+        let mut backend = QueueBackend::new(source);
+        let spec = || JobSpec::raw("notifications".parse().unwrap(), "webhook.deliver", "{}".to_owned());
+        queue.enqueue(spec()).await.unwrap();
+        let first = next(&mut backend).await;
+        assert!(first.place.step_out());
+        {
+            let mut claiming = pin!(next(&mut backend));
+            assert!(poll!(claiming.as_mut()).is_pending(), "there is no other job");
+        }
+        assert_eq!(places.free(), 0, "the claim waits with the place");
+        assert!(poll!(pin!(first.place.step_in())).is_ready(), "the place is the attempt's first");
+
+        queue.enqueue(spec()).await.unwrap();
+        let late = async {
+            while backend.late.is_empty() {
+                let mut claiming = pin!(next(&mut backend));
+                assert!(poll!(claiming.as_mut()).is_pending(), "two at one place");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), late).await.unwrap();
+        drop(first.place.take());
+        let second = next(&mut backend).await;
+        assert_ne!(second.info.lease.job, first.info.lease.job);
+        drop(second);
+        assert_eq!(places.free(), 1);
     }
 }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::places::Places;
+
 /// Attempts of one pool that wait outside before they begin their work with a stranger: as many as this times the pool's places,
 /// those that wait for other reasons counted in.
 const EARLY: usize = 2;
@@ -22,17 +24,16 @@ pub(super) struct Place(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     held: Mutex<Option<OwnedSemaphorePermit>>,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     seats: Arc<Semaphore>,
     /// It goes out early only while more seats than this are free.
     spare: usize,
 }
 
 impl Place {
-    /// A place in a pool that has `width` of them.
-    pub(super) fn new(place: OwnedSemaphorePermit, width: usize, seats: Arc<Semaphore>) -> Self {
-        let spare = SEATS.saturating_sub(width.saturating_mul(EARLY));
-        let places = Arc::clone(place.semaphore());
+    /// One of a pool's places.
+    pub(super) fn new(place: OwnedSemaphorePermit, places: Arc<Places>, seats: Arc<Semaphore>) -> Self {
+        let spare = SEATS.saturating_sub(places.width().saturating_mul(EARLY));
         Self(Arc::new(Shared { held: Mutex::new(Some(place)), places, seats, spare }))
     }
 
@@ -41,13 +42,13 @@ impl Place {
         self.0.seats.available_permits() > self.0.spare && self.leave()
     }
 
-    /// Waits for a place again; nothing where it holds one, or has ended.
+    /// Waits for a place again, before the next job gets one; nothing where it holds one, or has ended.
     pub(super) async fn step_in(&self) {
         if !self.has_seat() {
             return;
         }
         // Never closed.
-        let Ok(place) = Arc::clone(&self.0.places).acquire_owned().await else { return };
+        let Some(place) = self.0.places.come_back().await else { return };
         let mut held = self.lock();
         if held.is_some() {
             *held = Some(place);
@@ -82,45 +83,51 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    fn place(places: &Arc<Places>, seats: &Arc<Semaphore>) -> Place {
+        let place = places.take(1).now_or_never().unwrap().unwrap();
+        Place::new(place, Arc::clone(places), Arc::clone(seats))
+    }
 
     #[test]
     fn who_leaves_a_place_frees_it_and_holds_a_seat_and_seats_are_bounded() {
-        let (places, seats) = (Arc::new(Semaphore::new(2)), Arc::new(Semaphore::new(1)));
-        let place = || Place::new(Arc::clone(&places).try_acquire_owned().unwrap(), 2, Arc::clone(&seats));
-        let (first, second) = (place(), place());
-        assert_eq!(places.available_permits(), 0);
+        let (places, seats) = (Places::new(2), Arc::new(Semaphore::new(1)));
+        let (first, second) = (place(&places, &seats), place(&places, &seats));
+        assert_eq!(places.free(), 0);
         assert!(first.leave());
-        assert_eq!((places.available_permits(), seats.available_permits()), (1, 0));
+        assert_eq!((places.free(), seats.available_permits()), (1, 0));
         assert!(!first.leave(), "once");
         assert!(!second.leave(), "all seats are taken: it keeps its place");
-        assert_eq!(places.available_permits(), 1);
+        assert_eq!(places.free(), 1);
         drop(first.take());
         assert_eq!(seats.available_permits(), 1);
         assert!(!first.leave() && first.take().is_none(), "it has ended");
         drop(second);
-        assert_eq!(places.available_permits(), 2);
+        assert_eq!(places.free(), 2);
     }
 
     #[tokio::test]
     async fn who_steps_out_waits_for_a_place_to_come_back_and_few_may() {
-        let (places, seats) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(SEATS)));
-        let place = || Place::new(Arc::clone(&places).try_acquire_owned().unwrap(), 1, Arc::clone(&seats));
+        let (places, seats) = (Places::new(1), Arc::new(Semaphore::new(SEATS)));
+        let place = || place(&places, &seats);
         let first = place();
         first.step_in().await;
-        assert_eq!(places.available_permits(), 0, "it is in");
+        assert_eq!(places.free(), 0, "it is in");
         assert!(first.step_out());
         let second = place();
         assert!(futures_util::poll!(std::pin::pin!(first.step_in())).is_pending(), "the other one has the place");
         assert!(second.step_out());
         first.step_in().await;
-        assert_eq!((places.available_permits(), seats.available_permits()), (0, SEATS - 1));
+        assert_eq!((places.free(), seats.available_permits()), (0, SEATS - 1));
         assert!(first.step_out());
         let third = place();
         assert!(!third.step_out(), "twice as many as there are places are outside");
         assert!(third.leave(), "who waits for a stranger still may");
         drop(second.take());
         second.step_in().await;
-        assert_eq!(places.available_permits(), 1, "it has ended: it takes none");
+        assert_eq!(places.free(), 1, "it has ended: it takes none");
     }
 }

@@ -90,6 +90,7 @@ struct House {
     db: Database,
     keys: ApiKeys,
     inbox: Arc<inbox::Kept>,
+    desk: Arc<Desk>,
     router: Router,
     viewer: String,
     operator: String,
@@ -163,12 +164,12 @@ impl House {
         });
         let desk = Arc::new(desk.linking(links));
         let health = Health::new(Arc::clone(&store), db.clone(), clock.clone());
-        let router = router(Operators::new(desk, health, recorder, clock.clone()));
+        let router = router(Operators::new(Arc::clone(&desk), health, recorder, clock.clone()));
 
         let keys = ApiKeys::new(db.clone(), clock.clone(), entropy);
         let [viewer, operator, admin] = [Role::Viewer, Role::Operator, Role::Admin].map(|role| key(&keys, role));
         let (viewer, operator, admin) = (viewer.await, operator.await, admin.await);
-        Self { clock, store, db, keys, inbox, router, viewer, operator, admin, _dir: dir }
+        Self { clock, store, db, keys, inbox, desk, router, viewer, operator, admin, _dir: dir }
     }
 
     /// Asks as the admin.

@@ -62,22 +62,26 @@ impl Desk {
             value: key.chars().filter(|c| !c.is_control()).take(80).collect(),
             allowed: "1 to 255 printable ASCII characters".to_owned(),
         })?;
-        // A key belongs to the first draft that comes with it: not to one that can't be published.
-        let tried = draft.clone().named(|| JobId::new(self.clock.now(), &self.entropy));
-        self.check_event(&tried).await?;
-        self.queue.admit(tried.into_spec().map_err(EnqueueError::from)?)?;
         let EventDraft { id, event_type, tenant, payload } = &draft;
         let said = json!([id, event_type, tenant, payload]).to_string();
         let fingerprint = Fingerprint::of(&Method::POST, "publish", said.as_bytes());
-        let job = match self.begin(by.actor(), &key, &fingerprint).await? {
-            Begun::Run(job) => job,
-            Begun::Done(reply) => {
+        // A key belongs to the first draft that can be published: one that can't only sees what is known of the key, since what
+        // it was refused for (a schema) may be newer than the answer.
+        let refusal = self.refusal(&draft).await;
+        let begun = match &refusal {
+            None => self.begin(by.actor(), &key, &fingerprint).await?,
+            Some(_) => self.look(by.actor(), &key, &fingerprint).await?,
+        };
+        let job = match (begun, refusal) {
+            (Begun::Run(_), Some(refusal)) => return Err(refusal),
+            (Begun::Run(job), None) => job,
+            (Begun::Done(reply), _) => {
                 // What another sort of request has left under this key is no answer to this one.
                 let before: Published = serde_json::from_slice(&reply.body).map_err(|_| Refusal::KeyReused)?;
                 return Ok(Published { replayed: true, ..before });
             }
-            Begun::Busy => return Err(Refusal::KeyBusy),
-            Begun::Mismatch => return Err(Refusal::KeyReused),
+            (Begun::Busy, _) => return Err(Refusal::KeyBusy),
+            (Begun::Mismatch, _) => return Err(Refusal::KeyReused),
         };
         let published = self.publish_under(by, draft.named(|| job), Some(job)).await;
         match &published {
@@ -86,10 +90,20 @@ impl Desk {
                 let body = json!(published).to_string().into_bytes();
                 self.finish(by.actor(), &key, RememberedReply { status, content_type, body }).await;
             }
-            // Nothing was published: the same command may try again at once.
+            // The same command may try again at once; what may have been published after all has the same id then.
             Err(_) => self.give_back(by.actor(), &key).await,
         }
         published
+    }
+
+    /// Why this draft can't be published now.
+    async fn refusal(&self, draft: &EventDraft) -> Option<Refusal> {
+        let event = draft.clone().named(|| JobId::new(self.clock.now(), &self.entropy));
+        if let Err(refusal) = self.check_event(&event).await {
+            return Some(refusal);
+        }
+        let admitted = event.into_spec().map_err(EnqueueError::from).and_then(|spec| self.queue.admit(spec));
+        admitted.err().map(Refusal::from)
     }
 
     async fn publish_under(

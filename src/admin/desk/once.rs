@@ -33,9 +33,29 @@ impl Desk {
         key: &IdempotencyKey,
         request: &Fingerprint,
     ) -> Result<Begun, Refusal> {
+        self.reserve(by, key, request, LEASE.min(self.idempotency_ttl), self.idempotency_ttl).await
+    }
+
+    /// What [`Desk::begin`] would say, while the key stays as it is: one that nobody holds is let go in the same moment.
+    pub(in crate::admin) async fn look(
+        &self,
+        by: &Actor,
+        key: &IdempotencyKey,
+        request: &Fingerprint,
+    ) -> Result<Begun, Refusal> {
+        self.reserve(by, key, request, Duration::ZERO, Duration::ZERO).await
+    }
+
+    async fn reserve(
+        &self,
+        by: &Actor,
+        key: &IdempotencyKey,
+        request: &Fingerprint,
+        lease: Duration,
+        ttl: Duration,
+    ) -> Result<Begun, Refusal> {
         let scope = by.enqueuer();
-        let ttl = self.idempotency_ttl;
-        Ok(match self.store().reserve(&scope, key.as_str(), request.as_bytes(), LEASE.min(ttl), ttl).await? {
+        Ok(match self.store().reserve(&scope, key.as_str(), request.as_bytes(), lease, ttl).await? {
             Reservation::Granted { since } => Begun::Run(request.job(&scope, key, since)),
             Reservation::Done(reply) => Begun::Done(reply),
             Reservation::InProgress => Begun::Busy,

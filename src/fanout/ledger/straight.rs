@@ -4,8 +4,8 @@
 //! What the caller has prepared (address, signature, limits) was made of the endpoint's row as it was at the last delivery. The
 //! transaction that opens the line looks whether any endpoint has changed since (one number for all); only where one has, the
 //! row is read again, and if a word of it differs, no line is opened and the caller begins anew with what stands there now. That
-//! the delivery is there and waits is a condition of the statement that opens the line. The message is read where the caller
-//! has not kept it: it never changes.
+//! the delivery is there and waits is a condition of the statement that opens the line. The message is read before, where the
+//! caller has not kept it: it never changes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub(in super::super) struct Straight {
     pub(in super::super) known: Arc<Addressee>,
     /// The number under which it was.
     pub(in super::super) revision: i64,
-    /// The message is to be read too.
-    pub(in super::super) wants_content: bool,
+    /// What the message says, if the caller has kept it; else it is read too.
+    pub(in super::super) content: Option<Content>,
     pub(in super::super) opening: Arc<Opening>,
 }
 
@@ -33,10 +33,10 @@ pub(in super::super) struct Straight {
 #[derive(Debug)]
 pub(in super::super) enum Begun {
     /// The endpoint is as it was, under this number too.
-    Opened { content: Option<Content>, revision: i64 },
+    Opened { content: Content, revision: i64 },
     /// As many lines of the endpoint are open as may be.
     Busy,
-    /// The endpoint is not as it was, or the delivery is not to be sent: nothing was opened.
+    /// The endpoint is not as it was, or the delivery or its message is not to be sent: nothing was opened.
     Otherwise,
 }
 
@@ -79,17 +79,30 @@ async fn begin_all(tx: &mut Tx, works: &[&Straight]) -> Result<Vec<Begun>, sqlx:
         }
     };
     let mut words: Vec<Word> = works.iter().map(word).collect();
+    let contents = contents(tx, works, &mut words).await?;
     open_lines(tx, works, &mut words).await?;
-
-    let opened = || works.iter().zip(&words).filter(|(_, word)| **word == Word::Open).map(|(it, _)| *it);
-    let wanted: HashSet<&str> = opened().filter(|it| it.wants_content).map(|it| it.message.as_str()).collect();
-    let contents = read(tx, &wanted).await?;
-    let begun = |(it, word): (&&Straight, &Word)| match word {
-        Word::Open => Begun::Opened { content: contents.get(&it.message).cloned(), revision: look.revision },
-        Word::Busy => Begun::Busy,
-        Word::Otherwise => Begun::Otherwise,
+    let begun = |(content, word): (Option<Content>, &Word)| match (word, content) {
+        (Word::Open, Some(content)) => Begun::Opened { content, revision: look.revision },
+        (Word::Busy, _) => Begun::Busy,
+        (Word::Open | Word::Otherwise, _) => Begun::Otherwise,
     };
-    Ok(works.iter().zip(&words).map(begun).collect())
+    Ok(contents.into_iter().zip(&words).map(begun).collect())
+}
+
+/// What the messages say of those whose lines are to be opened; one without its message is another case after all.
+async fn contents(tx: &mut Tx, works: &[&Straight], words: &mut [Word]) -> Result<Vec<Option<Content>>, sqlx::Error> {
+    let to_open = works.iter().zip(&*words).filter(|(_, word)| **word == Word::Open);
+    let wanted: HashSet<&str> =
+        to_open.filter(|(it, _)| it.content.is_none()).map(|(it, _)| it.message.as_str()).collect();
+    let found = read(tx, &wanted).await?;
+    let content = |it: &&Straight| it.content.clone().or_else(|| found.get(&it.message).cloned());
+    let contents: Vec<Option<Content>> = works.iter().map(content).collect();
+    for (word, content) in words.iter_mut().zip(&contents) {
+        if *word == Word::Open && content.is_none() {
+            *word = Word::Otherwise;
+        }
+    }
+    Ok(contents)
 }
 
 /// The endpoints that are not as they were known.

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -35,17 +35,37 @@ pub(in super::super) struct Steps {
     pub(in super::super) tls: Option<Duration>,
 }
 
-/// [`Steps`] of a connection that is being made, to be looked at when the deadline comes first.
+/// What is known of the connection of an exchange before its answer is there, to be looked at when it ends without one.
 #[derive(Debug, Default)]
-pub(super) struct Trace(Mutex<Steps>);
+pub(super) struct Trace(Mutex<Known>);
+
+/// [`Steps`] of a connection, and whether it had been used before, once there is one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) steps: Steps,
+    pub(super) reused: Option<bool>,
+}
 
 impl Trace {
-    pub(super) fn steps(&self) -> Steps {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn known(&self) -> Known {
+        self.lock().clone()
+    }
+
+    /// The request goes out over this one; what a new one has taken is kept already.
+    pub(super) fn goes_over(&self, opened: &Opened, reused: bool) {
+        let mut known = self.lock();
+        known.reused = Some(reused);
+        if reused {
+            known.steps = opened.address_alone();
+        }
     }
 
     fn keep(&self, steps: &Steps) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(steps);
+        *self.lock() = Known { steps: steps.clone(), reused: None };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -60,9 +80,13 @@ impl Opened {
     /// The steps that belong to this POST, and whether the connection had been used before: then only the address does.
     pub(super) fn take(&self) -> (Steps, bool) {
         if self.used.swap(true, Ordering::Relaxed) {
-            return (Steps { address: self.steps.address, ..Steps::default() }, true);
+            return (self.address_alone(), true);
         }
         (Steps::clone(&self.steps), false)
+    }
+
+    fn address_alone(&self) -> Steps {
+        Steps { address: self.steps.address, ..Steps::default() }
     }
 }
 
@@ -148,7 +172,7 @@ async fn direct(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 /// An open connection, with or without TLS.
@@ -159,7 +183,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new(io: Box<dyn Bytes>, two: bool, steps: Steps) -> Self {
+    pub(super) fn new(io: Box<dyn Bytes>, two: bool, steps: Steps) -> Self {
         Self { io: TokioIo::new(io), two, opened: Opened { steps: Arc::new(steps), used: Arc::default() } }
     }
 

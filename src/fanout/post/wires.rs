@@ -1,32 +1,29 @@
-//! Connections that are kept and used again, and one exchange over one of them.
+//! One exchange over a connection that was kept or is made for it.
 //!
 //! HTTP/1 is spoken by the task that posts: its connection moves only while that task polls it, so an answer wakes nobody else
 //! on its way. HTTP/2, which many share, has a task a connection. A kept connection that has ended meanwhile is found out when it
 //! is taken; a request that was not sent over it goes out over another one, and one that may have been sent never does.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::header::{HOST, HeaderValue};
-use hyper::http::uri::{Authority, Parts};
+use hyper::http::uri::Parts;
 use hyper::rt::Executor as _;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::HEAD_MAX;
 use super::connect::{ConnectError, Connector, Line, Opened, Steps, Trace};
-
-/// One that nobody has used for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
-const IDLE_PER_HOST: usize = 64;
+use super::kept::{Kept, Place};
 
 type Sent = Request<Full<Bytes>>;
 type Refused = TrySendError<Sent>;
@@ -58,31 +55,36 @@ pub(super) struct Exchange {
     place: Place,
 }
 
-/// Where connections lead.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Place {
-    secure: bool,
-    authority: Authority,
-}
-
 /// A connection of HTTP/1, for one exchange at a time.
-struct One {
+pub(super) struct One {
     sender: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<Line, Full<Bytes>>,
-    ended: bool,
+    /// `None`: it has ended. It is let go then, which is what makes hyper give a request back that it has not begun to send.
+    connection: Option<http1::Connection<Line, Full<Bytes>>>,
     opened: Opened,
-    idle_since: Instant,
+    pub(super) idle_since: Instant,
 }
 
 /// A connection of HTTP/2.
 #[derive(Clone)]
-struct Two {
-    sender: http2::SendRequest<Full<Bytes>>,
+pub(super) struct Two {
+    pub(super) sender: http2::SendRequest<Full<Bytes>>,
     opened: Opened,
-    used_at: Instant,
+    pub(super) used_at: Instant,
+    /// How many exchanges over it got their answers.
+    pub(super) answers: Arc<AtomicUsize>,
 }
 
-enum Wire {
+/// An exchange over a connection that many use, until it is answered. One that ends without an answer, at its deadline, lets the
+/// connection go unless others were answered meanwhile: the receiver may be gone without a word, and whatever else went out
+/// over it would end like this.
+struct Doubt<'a> {
+    kept: &'a Kept,
+    place: &'a Place,
+    answers: Arc<AtomicUsize>,
+    before: usize,
+}
+
+pub(super) enum Wire {
     One(Box<One>),
     Two(Two),
 }
@@ -105,15 +107,18 @@ impl Wires {
                 Some(wire) => wire,
                 None => self.open(&uri, &place, trace).await?,
             };
+            trace.goes_over(wire.opened(), reused);
+            let doubt = wire.doubt(&self.kept, &place);
             match wire.send(request, &uri).await {
                 Ok((response, opened, one)) => {
+                    Doubt::end(doubt);
                     let (steps, reused) = opened.take();
                     return Ok(Exchange { response, steps, reused, one, place });
                 }
                 Err(mut refused) => match refused.take_message().filter(|_| reused) {
                     // Nothing of it has left: the connection had ended.
                     Some(unsent) => {
-                        self.kept.forget_two(&place);
+                        Doubt::confirm(doubt);
                         request = unsent;
                     }
                     None => return Err(refused.into_error().into()),
@@ -133,12 +138,12 @@ impl Wires {
                 // How it ends is told to whoever waits for an answer over it.
                 let _ = connection.await;
             });
-            let two = Two { sender, opened, used_at: Instant::now() };
+            let two = Two { sender, opened, used_at: Instant::now(), answers: Arc::default() };
             self.kept.keep(place.clone(), Wire::Two(two.clone()));
             return Ok(Wire::Two(two));
         }
         let (sender, connection) = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(line).await?;
-        Ok(Wire::One(Box::new(One { sender, connection, ended: false, opened, idle_since: Instant::now() })))
+        Ok(Wire::One(Box::new(One::new(sender, connection, opened))))
     }
 
     /// Takes the connection of an answer that was read to its end back, if it can be used again.
@@ -173,6 +178,20 @@ impl Exchange {
 }
 
 impl Wire {
+    fn opened(&self) -> &Opened {
+        match self {
+            Self::One(one) => &one.opened,
+            Self::Two(two) => &two.opened,
+        }
+    }
+
+    /// Of one for a single exchange there is none: whoever is cut off takes it along.
+    fn doubt<'a>(&self, kept: &'a Kept, place: &'a Place) -> Option<Doubt<'a>> {
+        let Self::Two(two) = self else { return None };
+        let (answers, before) = (Arc::clone(&two.answers), two.answers.load(Ordering::Relaxed));
+        Some(Doubt { kept, place, answers, before })
+    }
+
     /// The answer, how the connection was made, and itself where the body comes through it.
     async fn send(
         self,
@@ -187,8 +206,6 @@ impl Wire {
             }
             Self::Two(mut two) => {
                 request.uri_mut().clone_from(uri);
-                // Waits where the receiver takes no more requests at once; how it ends, sending says too.
-                let _ = two.sender.ready().await;
                 let response = two.sender.try_send_request(request).await?;
                 Ok((response, two.opened, None))
             }
@@ -208,116 +225,111 @@ fn to_origin(request: &mut Sent, uri: &Uri) {
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
+impl Doubt<'_> {
+    /// There is an answer.
+    fn end(it: Option<Self>) {
+        if let Some(it) = it {
+            it.answers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It takes no request any more, whatever else is still answered over it.
+    fn confirm(it: Option<Self>) {
+        if let Some(it) = it {
+            it.kept.forget_two(it.place, &it.answers);
+        }
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if self.answers.load(Ordering::Relaxed) == self.before {
+            self.kept.forget_two(self.place, &self.answers);
+        }
+    }
+}
+
 impl One {
+    fn new(
+        sender: http1::SendRequest<Full<Bytes>>,
+        connection: http1::Connection<Line, Full<Bytes>>,
+        opened: Opened,
+    ) -> Self {
+        Self { sender, connection: Some(connection), opened, idle_since: Instant::now() }
+    }
+
     async fn send(&mut self, request: Sent) -> Result<Response<Incoming>, Refused> {
         let mut sending = pin!(self.sender.try_send_request(request));
-        let (connection, ended) = (&mut self.connection, &mut self.ended);
+        let connection = &mut self.connection;
         poll_fn(|cx| {
-            drive(connection, ended, cx);
+            drive(connection, cx);
             sending.as_mut().poll(cx)
         })
         .await
     }
 
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, &mut self.ended, cx);
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.connection, cx);
     }
 
-    fn is_free(&self) -> bool {
-        !self.ended && self.sender.is_ready()
+    pub(super) fn is_free(&self) -> bool {
+        self.connection.is_some() && self.sender.is_ready()
     }
 }
 
 /// Lets a connection read and write what it can now. Why it ends is told to the exchange that it carries.
-fn drive(connection: &mut http1::Connection<Line, Full<Bytes>>, ended: &mut bool, cx: &mut Context<'_>) {
-    *ended = *ended || Pin::new(connection).poll(cx).is_ready();
+fn drive(connection: &mut Option<http1::Connection<Line, Full<Bytes>>>, cx: &mut Context<'_>) {
+    if connection.as_mut().is_some_and(|open| Pin::new(open).poll(cx).is_ready()) {
+        *connection = None;
+    }
 }
 
-/// Connections that nobody uses now, and those that many use.
-#[derive(Default)]
-struct Kept(Mutex<Places>);
+#[cfg(test)]
+pub(super) mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-#[derive(Default)]
-struct Places {
-    of: HashMap<Place, Free>,
-    /// Somebody looks after them.
-    swept: bool,
-}
+    use super::*;
 
-#[derive(Default)]
-#[expect(clippy::vec_box, reason = "they move in and out as they are")]
-struct Free {
-    ones: Vec<Box<One>>,
-    two: Option<Two>,
-}
+    fn request() -> Sent {
+        Request::post("/hook").body(Full::from("{}")).unwrap()
+    }
 
-impl Kept {
-    /// One that can be used; those that have ended are let go.
-    fn take(&self, place: &Place, cx: &mut Context<'_>) -> Option<Wire> {
-        let mut places = self.lock();
-        let free = places.of.get_mut(place)?;
-        if let Some(two) = &mut free.two {
-            if !two.sender.is_closed() {
-                two.used_at = Instant::now();
-                return Some(Wire::Two(two.clone()));
+    /// A connection that has carried one exchange and waits for the next, and its other end.
+    pub(in super::super) async fn one() -> (Box<One>, DuplexStream) {
+        let (near, mut far) = tokio::io::duplex(4_096);
+        let line = Line::new(Box::new(near), false, Steps::default());
+        let opened = line.opened();
+        let (sender, connection) = http1::handshake(line).await.unwrap();
+        let mut one = Box::new(One::new(sender, connection, opened));
+        let answers = async {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"{}") {
+                far.read_buf(&mut asked).await.unwrap();
             }
-            free.two = None;
-        }
-        while let Some(mut one) = free.ones.pop() {
-            // The receiver may have closed it, or said something that nobody asked for.
+            far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(one.send(request()), answers);
+        answer.unwrap();
+        poll_fn(|cx| {
             one.drive(cx);
-            if one.is_free() {
-                return Some(Wire::One(one));
-            }
-        }
-        None
+            Poll::Ready(())
+        })
+        .await;
+        assert!(one.is_free());
+        (one, far)
     }
 
-    /// Lets the connection go that many use and that took no request any more.
-    fn forget_two(&self, place: &Place) {
-        if let Some(free) = self.lock().of.get_mut(place) {
-            free.two = None;
-        }
-    }
-
-    fn keep(self: &Arc<Self>, place: Place, wire: Wire) {
-        let mut places = self.lock();
-        let free = places.of.entry(place).or_default();
-        match wire {
-            Wire::One(one) if free.ones.len() < IDLE_PER_HOST => free.ones.push(one),
-            Wire::One(_) => {}
-            Wire::Two(two) => free.two = Some(two),
-        }
-        if !std::mem::replace(&mut places.swept, true) {
-            TokioExecutor::new().execute(sweep(Arc::downgrade(self)));
-        }
-    }
-
-    /// Closes what nobody has used for a while. False: nothing is left.
-    fn tidy(&self) -> bool {
-        let mut places = self.lock();
-        places.of.retain(|_, free| {
-            free.ones.retain(|one| one.idle_since.elapsed() < IDLE);
-            free.two = free.two.take().filter(|two| !two.sender.is_closed() && two.used_at.elapsed() < IDLE);
-            !free.ones.is_empty() || free.two.is_some()
-        });
-        places.swept = !places.of.is_empty();
-        places.swept
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        // Every change is one push, pop or assignment: a panic elsewhere can't leave it half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Looks after kept connections for as long as there are any.
-async fn sweep(kept: Weak<Kept>) {
-    loop {
-        tokio::time::sleep(IDLE / 2).await;
-        let Some(kept) = kept.upgrade() else { return };
-        if !kept.tidy() {
-            return;
-        }
+    #[tokio::test]
+    async fn a_request_comes_back_unsent_when_the_connection_ends_after_it_was_taken() {
+        let (mut one, mut far) = one().await;
+        far.shutdown().await.unwrap();
+        let answered = one.send(request()).now_or_never();
+        let mut refused = answered.expect("at once, and not when the deadline comes").unwrap_err();
+        assert!(refused.take_message().is_some(), "it can go over another one: {refused:?}");
+        drop(one);
+        let mut sent = Vec::new();
+        far.read_to_end(&mut sent).await.unwrap();
+        assert_eq!(String::from_utf8(sent).unwrap(), "", "nothing of it has left");
     }
 }

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rustix::fs::statvfs;
 
+use super::failure::During as _;
+use crate::store::StoreError;
+
 /// The log is brought into the file after so many pages (8 MiB): a page that changes with every claim is then written
 /// there once for many commits, and a log that has its length is written again from its front, which costs less than growth.
 pub(super) const PAGES_MOST: i64 = 2_048;
@@ -51,11 +54,10 @@ impl Room {
     }
 
     /// After a write that found no room: brings the log into the file and cuts it, so that space that came back is not eaten by
-    /// the log again.
-    pub(super) fn make(&mut self, conn: &Connection, busy: Duration) {
+    /// the log again. An error is fatal.
+    pub(super) fn make(&mut self, conn: &Connection, busy: Duration) -> Result<(), StoreError> {
         self.looked = None;
         self.look(conn);
-        // Both may be refused for the very lack of room, or because somebody reads: the next round tries again.
         let moved = conn.busy_timeout(NO_WAIT).and_then(|()| {
             conn.query_row("pragma wal_checkpoint(truncate)", [], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
@@ -68,6 +70,11 @@ impl Room {
             pages = self.pages,
             "the disk was full; tried to begin the write-ahead log anew"
         );
+        match moved.during("bring the write-ahead log into the file") {
+            Err(fatal @ StoreError::Fatal { .. }) => Err(fatal),
+            // It may be refused for the very lack of room, or because somebody reads: the next round tries again.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn tell(&mut self, conn: &Connection, pages: i64) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
+use tidemill::admin::{EventDraft, May, Published, Refusal};
 use tidemill::clock::Clock;
 use tidemill::job::JobState;
 use tidemill::store::{Durability, ListQuery, StoreRules};
@@ -178,13 +179,51 @@ async fn fifty_equal_requests_at_once_make_one_job() {
     fifty_at_once(&House::new().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_equal_requests_at_once_make_one_job_on_redis() {
+/// A house whose store is a server of its own.
+async fn on_redis() -> (House, RedisServer) {
     let server = RedisServer::start();
     let clock = Clock::manual(START);
     let rules = StoreRules { durability: Durability::Everysec, ..StoreRules::default() };
     let store = tidemill::store::open(&server.url().parse().unwrap(), rules, clock.clone()).await.unwrap();
     let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle();
-    let house = House::over(Arc::clone(&store), clock, recorder, tempfile::tempdir().unwrap()).await;
+    (House::over(Arc::clone(&store), clock, recorder, tempfile::tempdir().unwrap()).await, server)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_equal_requests_at_once_make_one_job_on_redis() {
+    let (house, _server) = on_redis().await;
     fifty_at_once(&house).await;
+}
+
+async fn publish(house: &House, key: &str, payload: Value) -> Result<Published, Refusal> {
+    let (event_type, tenant) = ("invoice.paid".to_owned(), "acme".to_owned());
+    let draft = EventDraft { id: None, event_type, tenant, payload };
+    house.desk.publish_draft(&May::local("ann"), draft, Some(key)).await
+}
+
+#[tokio::test]
+async fn a_published_draft_is_replayed_whatever_its_schema_says_by_now_and_a_refused_one_leaves_its_key_free() {
+    let (redis, _server) = on_redis().await;
+    for house in [House::new().await, redis] {
+        replays_and_leaves_free(&house).await;
+    }
+}
+
+async fn replays_and_leaves_free(house: &House) {
+    let first = publish(house, "k", json!({ "invoice": "in_1" })).await.unwrap();
+    let schema = json!({ "type": "object", "required": ["amount_minor"] });
+    let declaration = json!({ "description": "An invoice was paid.", "schema": schema });
+    let declared = house.ask("PUT", "/api/v1/event-types/invoice.paid", Some(declaration)).await;
+    assert_eq!(declared.status, StatusCode::OK, "{declared:?}");
+
+    let again = publish(house, "k", json!({ "invoice": "in_1" })).await.unwrap();
+    assert_eq!(again, Published { replayed: true, ..first });
+    let other = publish(house, "k", json!({ "invoice": "in_2" })).await;
+    assert!(matches!(other, Err(Refusal::KeyReused)), "{other:?}");
+
+    let refused = publish(house, "k2", json!({ "invoice": "in_1" })).await;
+    assert!(refused.as_ref().is_err_and(|refusal| refusal.to_string().contains("amount_minor")), "{refused:?}");
+    let corrected = publish(house, "k2", json!({ "amount_minor": 1 })).await.unwrap();
+    assert!(!corrected.replayed && !corrected.duplicate);
+    assert_eq!(jobs(house).await, 2);
 }

@@ -168,3 +168,20 @@ async fn a_trouble_that_another_process_has_seen_ends_with_the_next_success() {
     known.deliver().await.unwrap();
     assert_eq!(troubled().await, 0, "five days are counted from the first failure without a success since");
 }
+
+#[tokio::test]
+async fn an_attempt_that_has_to_begin_anew_takes_no_second_token_of_the_rate() {
+    let known = Known::new().await;
+    known.set(Sending { rate: Some(Rate { limit: 2, window_ms: 60_000 }), ..Sending::default() }).await;
+    known.deliver().await.unwrap();
+    let last = known.stage.another(&known.endpoint).await;
+    known.stage.clock.advance(Duration::from_secs(30));
+    let headers = [("x-new".to_owned(), "1".to_owned())].into();
+    known.change(EndpointChange { headers: Some(headers), ..EndpointChange::default() }).await;
+    known.stage.deliver(&last, turn(1)).await.unwrap();
+    assert_eq!(known.receiver.seen().last().unwrap().header("x-new"), "1");
+
+    let beyond = known.stage.another(&known.endpoint).await;
+    let (_, why) = snoozed(known.stage.deliver(&beyond, turn(1)).await);
+    assert!(why.contains("rate limit"), "{why}");
+}

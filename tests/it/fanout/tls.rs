@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use http_body_util::Full;
@@ -57,7 +58,15 @@ impl Authority {
 pub(super) struct Secure {
     pub(super) address: SocketAddr,
     pub(super) versions: Arc<Mutex<Vec<Version>>>,
+    freezes: Arc<Mutex<CancellationToken>>,
     _stop: DropGuard,
+}
+
+impl Secure {
+    /// The connections that are open now stay so, and nobody reads them any more.
+    fn freeze(&self) {
+        std::mem::take(&mut *self.freezes.lock().unwrap()).cancel();
+    }
 }
 
 /// Answers 200 to everything, in the protocol that was agreed on.
@@ -66,10 +75,11 @@ pub(super) async fn serve(config: ServerConfig) -> Secure {
     let (address, versions, stop) =
         (listener.local_addr().unwrap(), Arc::<Mutex<Vec<Version>>>::default(), CancellationToken::new());
     let (acceptor, seen, tasks) = (TlsAcceptor::from(Arc::new(config)), Arc::clone(&versions), TaskTracker::new());
-    let (inner, stopped) = (tasks.clone(), stop.clone());
+    let (inner, stopped, freezes) = (tasks.clone(), stop.clone(), Arc::<Mutex<CancellationToken>>::default());
+    let freeze = Arc::clone(&freezes);
     tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+            let (acceptor, seen, frozen) = (acceptor.clone(), Arc::clone(&seen), freeze.lock().unwrap().clone());
             inner.spawn(stopped.clone().run_until_cancelled_owned(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -79,24 +89,26 @@ pub(super) async fn serve(config: ServerConfig) -> Secure {
                 });
                 let io = TokioIo::new(stream);
                 if two {
-                    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(io, service)
-                        .await;
+                    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    let mut serving = pin!(builder.serve_connection(io, service));
+                    if frozen.run_until_cancelled(serving.as_mut()).await.is_none() {
+                        std::future::pending::<()>().await;
+                    }
                 } else {
                     let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
                 }
             }));
         }
     }));
-    Secure { address, versions, _stop: stop.drop_guard() }
+    Secure { address, versions, freezes, _stop: stop.drop_guard() }
 }
 
 /// A stage that trusts the authority in `ca`, and a delivery to `hooks.example` at this server.
-async fn one_delivery(server: &Secure, ca: Option<PathBuf>) -> (Stage, Deliver) {
+async fn one_delivery(server: &Secure, ca: Option<PathBuf>, settings: FanoutConfig) -> (Stage, Deliver) {
     let port = server.address.port();
     let names = Arc::new(Names::default());
     names.tell("hooks.example", &[&["127.0.0.1"]]);
-    let settings = FanoutConfig { ports: vec![port], ca_file: ca, ..config() };
+    let settings = FanoutConfig { ports: vec![port], ca_file: ca, ..settings };
     let stage = Stage::over(settings, names as _).await;
     let new = NewEndpoint {
         tenant: "acme".into(),
@@ -120,7 +132,7 @@ async fn http_2_is_spoken_where_it_is_offered_over_one_connection() {
         (&[], Version::HTTP_11),
     ] {
         let server = serve(authority.server("hooks.example", false, alpn)).await;
-        let (stage, job) = one_delivery(&server, Some(ca.clone())).await;
+        let (stage, job) = one_delivery(&server, Some(ca.clone()), config()).await;
         stage.deliver(&job, turn(1)).await.unwrap();
         let next = stage.another(&job.endpoint).await;
         stage.deliver(&next, turn(1)).await.unwrap();
@@ -133,6 +145,28 @@ async fn http_2_is_spoken_where_it_is_offered_over_one_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_that_died_without_a_word_costs_one_delivery_its_deadline_and_no_second_one() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let server = serve(authority.server("hooks.example", false, &[b"h2"])).await;
+    let settings = FanoutConfig { timeout_ms: 1_000, ..config() };
+    let (stage, job) = one_delivery(&server, Some(ca), settings).await;
+    stage.deliver(&job, turn(1)).await.unwrap();
+    server.freeze();
+
+    let hangs = stage.another(&job.endpoint).await;
+    stage.deliver(&hangs, turn(1)).await.unwrap_err();
+    let attempt = stage.attempts(&hangs).await.remove(0);
+    assert_eq!((attempt.error_class.as_deref(), attempt.reused), (Some("timeout"), Some(true)), "{attempt:?}");
+    assert_eq!(attempt.address, Some(server.address.to_string()), "it says where it hung");
+
+    stage.deliver(&hangs, turn(2)).await.unwrap();
+    let attempt = stage.attempts(&hangs).await.remove(1);
+    assert_eq!((attempt.status, attempt.reused), (Some(200), Some(false)));
+}
+
+#[tokio::test]
 async fn a_stranger_an_expired_certificate_and_another_name_are_refused() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
     let ca = folder.path().join("ca.pem");
@@ -142,9 +176,9 @@ async fn a_stranger_an_expired_certificate_and_another_name_are_refused() {
         ("an expired certificate", authority.server("hooks.example", true, &[]), Some(ca.clone())),
         ("another name", authority.server("other.example", false, &[]), Some(ca.clone())),
     ];
-    for (what, config, ca) in table {
-        let server = serve(config).await;
-        let (stage, job) = one_delivery(&server, ca).await;
+    for (what, settings, ca) in table {
+        let server = serve(settings).await;
+        let (stage, job) = one_delivery(&server, ca, config()).await;
         stage.deliver(&job, turn(1)).await.unwrap_err();
         let attempt = stage.attempts(&job).await.remove(0);
         assert_eq!(attempt.error_class.as_deref(), Some("tls"), "{what}: {attempt:?}");

@@ -167,14 +167,8 @@ impl Writing<'_> {
 
     fn round(&mut self, group: Group) {
         let Group { mut operations, claim_follows, stop: _ } = group;
-        if let Some(fatal) = &self.fatal {
-            for operation in operations {
-                operation.answer(Err(fatal.clone()));
-            }
-            for parked in self.parked.drain(..) {
-                drop(parked.reply.send(Err(fatal.clone())));
-            }
-            return;
+        if let Some(fatal) = self.fatal.clone() {
+            return self.refuse(operations, &fatal);
         }
         self.parked.retain(|parked| !parked.reply.is_closed());
         if operations.is_empty() && !self.may_serve_parked() {
@@ -182,7 +176,10 @@ impl Writing<'_> {
             return;
         }
         if std::mem::take(&mut self.full) {
-            self.room.make(self.conn, BUSY_TIMEOUT);
+            if let Err(fatal) = self.room.make(self.conn, BUSY_TIMEOUT) {
+                self.note_health(Some(&fatal));
+                return self.refuse(operations, &fatal);
+            }
         } else {
             self.room.look(self.conn);
         }
@@ -300,6 +297,16 @@ impl Writing<'_> {
         let Err(Ok(orphans)) = parked.reply.send(claimed) else { return };
         // The loop that reads this is ours and still running.
         drop(self.loopback.send(give_back(orphans)));
+    }
+
+    /// Nothing is written any more.
+    fn refuse(&mut self, operations: Vec<Box<dyn Operation>>, fatal: &StoreError) {
+        for operation in operations {
+            operation.answer(Err(fatal.clone()));
+        }
+        for parked in self.parked.drain(..) {
+            drop(parked.reply.send(Err(fatal.clone())));
+        }
     }
 
     /// After a gap in writing, leases get their full length again before anybody is judged dead.
