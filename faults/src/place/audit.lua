@@ -4,13 +4,18 @@ local function say(text) if #wrong < 20 then wrong[#wrong + 1] = text end end
 local found = redis.call('KEYS', '*:queues')
 if #found ~= 1 then return { #found .. ' namespaces instead of one' } end
 local P = string.sub(found[1], 1, -7)
+-- A pack's key, its head, and how many jobs stand in it.
+local function pack(block)
+  local key = P .. 'pack:' .. string.format('%.0f', block)
+  local header = redis.call('GETRANGE', key, 0, 95)
+  if #header < 96 then return key, header, 0 end
+  return key, header, (struct.unpack('<I2', header, 16))
+end
 -- The head of a job in a pack.
 local function packed(number)
   local block = math.floor(number / 1000)
-  local key, at = P .. 'pack:' .. string.format('%.0f', block), number - block * 1000
-  local header = redis.call('GETRANGE', key, 0, 95)
-  if #header < 96 then return nil end
-  local n, length = struct.unpack('<I2B', header, 16)
+  local key, header, n = pack(block)
+  local at, length = number - block * 1000, string.byte(header, 18)
   if at >= n then return nil end
   local letter, claim, ended = struct.unpack('<BI2I2', redis.call('GETRANGE', key, 96 + 5 * at, 96 + 5 * at + 4))
   if letter == 103 then return nil end
@@ -56,7 +61,8 @@ local heads = redis.call('HGETALL', P .. 'head')
 local known, in_packs = {}, 0
 for _, key in ipairs(redis.call('KEYS', P .. 'pack:*')) do
   local block = tonumber(string.sub(key, #P + 6))
-  for number = block * 1000, block * 1000 + 999 do
+  local _, _, n = pack(block)
+  for number = block * 1000, block * 1000 + n - 1 do
     local h = packed(number)
     local member = string.format('%014d', number)
     if h then
