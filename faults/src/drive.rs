@@ -54,10 +54,15 @@ struct Stage {
 /// When the run could not be made; broken promises are in the report.
 pub async fn run(setting: &Setting) -> anyhow::Result<Report> {
     std::fs::create_dir_all(&setting.dir)?;
+    let (dir, nemesis) = (setting.dir.display(), setting.dir.join(NEMESIS));
+    anyhow::ensure!(
+        !nemesis.try_exists()?,
+        "{dir} holds the logs of an earlier run, which would be taken for this one's"
+    );
     let shape = setting.scenario.shape(setting.long);
     let rules = setting.scenario.rules(setting.store, &shape, setting.seed);
     let entropy = Entropy::seeded(setting.seed);
-    let log = Arc::new(Log::open(&setting.dir.join(NEMESIS))?);
+    let log = Arc::new(Log::open(&nemesis)?);
     log.write(What::Born { role: "driver".into(), pid: std::process::id() });
     let place = place(setting)?;
     let cluster = Cluster::new(setting, &place, shape.clone(), Arc::clone(&log), Entropy::seeded(setting.seed ^ 1));
@@ -106,4 +111,18 @@ fn place(setting: &Setting) -> anyhow::Result<Place> {
 fn write_json(path: &Path, value: &impl serde::Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string(value)?;
     std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_logs_of_an_earlier_run_are_not_taken_for_those_of_a_new_one() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(NEMESIS), "").unwrap();
+        let (scenario, store, dir) = (Scenario::Steps, StoreKind::Sqlite, home.path().to_owned());
+        let refused = run(&Setting { program: "none".into(), scenario, store, seed: 1, dir, long: false }).await;
+        assert!(refused.unwrap_err().to_string().contains("an earlier run"));
+    }
 }

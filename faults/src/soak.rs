@@ -111,7 +111,11 @@ fn rounds(args: &SoakPart) -> Vec<(Scenario, StoreKind)> {
 }
 
 fn one(program: &Path, scenario: Scenario, store: StoreKind, seed: u64, dir: &Path) -> anyhow::Result<Report> {
-    std::fs::create_dir_all(dir)?;
+    if let Some(all) = dir.parent() {
+        std::fs::create_dir_all(all)?;
+    }
+    std::fs::create_dir(dir)
+        .with_context(|| format!("make {}; remove what is there, or take another seed", dir.display()))?;
     let errors = dir.join("driver.err");
     let mut driver = Command::new(program)
         .args(["drive", "--long", "--scenario", &scenario.name(), "--store", store.as_str()])
