@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock, Entropy};
-    use crate::job::JobSpec;
+    use crate::job::{JobId, JobSpec, JobState};
     use crate::queue::Queue;
     use crate::store::sqlite::{SqliteOptions, SqliteStore};
     use crate::store::{Beat, QueueSettings, Retention};
@@ -285,36 +285,53 @@ mod tests {
         batch.remove(0)
     }
 
+    /// An attempt that has come back to the pool's one place, and the job that a waiting claim has brought meanwhile.
+    async fn one_too_many(backend: &mut QueueBackend, queue: &Queue) -> (Ticket, JobId) {
+        let spec = || JobSpec::raw("notifications".parse().unwrap(), "webhook.deliver", "{}".to_owned());
+        queue.enqueue(spec()).await.unwrap();
+        let first = next(backend).await;
+        assert!(first.place.step_out());
+        {
+            let mut claiming = pin!(next(backend));
+            assert!(poll!(claiming.as_mut()).is_pending(), "there is no other job");
+        }
+        assert_eq!(backend.source.places.free(), 0, "the claim waits with the place");
+        assert!(poll!(pin!(first.place.step_in())).is_ready(), "the place is the attempt's first");
+
+        let second = queue.enqueue(spec()).await.unwrap().job();
+        let late = async {
+            while backend.late.is_empty() {
+                let mut claiming = pin!(next(backend));
+                assert!(poll!(claiming.as_mut()).is_pending(), "two at one place");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), late).await.unwrap();
+        (first, second)
+    }
+
     #[tokio::test]
     async fn an_attempt_comes_back_to_its_place_though_a_claim_waits_and_what_that_brings_waits_for_the_place() {
         let folder = tempfile::tempdir().unwrap();
         let (source, queue) = pool(&folder).await;
         let places = Arc::clone(&source.places);
         let mut backend = QueueBackend::new(source);
-        let spec = || JobSpec::raw("notifications".parse().unwrap(), "webhook.deliver", "{}".to_owned());
-        queue.enqueue(spec()).await.unwrap();
-        let first = next(&mut backend).await;
-        assert!(first.place.step_out());
-        {
-            let mut claiming = pin!(next(&mut backend));
-            assert!(poll!(claiming.as_mut()).is_pending(), "there is no other job");
-        }
-        assert_eq!(places.free(), 0, "the claim waits with the place");
-        assert!(poll!(pin!(first.place.step_in())).is_ready(), "the place is the attempt's first");
-
-        queue.enqueue(spec()).await.unwrap();
-        let late = async {
-            while backend.late.is_empty() {
-                let mut claiming = pin!(next(&mut backend));
-                assert!(poll!(claiming.as_mut()).is_pending(), "two at one place");
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), late).await.unwrap();
+        let (first, late) = one_too_many(&mut backend, &queue).await;
         drop(first.place.take());
         let second = next(&mut backend).await;
-        assert_ne!(second.info.lease.job, first.info.lease.job);
+        assert_eq!(second.info.lease.job, late);
         drop(second);
         assert_eq!(places.free(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_place_is_handed_back_when_the_pool_closes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, queue) = pool(&folder).await;
+        let mut backend = QueueBackend::new(source);
+        let (_first, late) = one_too_many(&mut backend, &queue).await;
+        let context = WorkerContext::new("test");
+        std::future::poll_fn(|cx| backend.poll_close(cx, &context)).await.unwrap();
+        assert_eq!(queue.store().get(late).await.unwrap().unwrap().state, JobState::Ready);
     }
 }

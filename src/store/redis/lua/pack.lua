@@ -38,7 +38,7 @@ local function pack_of(block)
     pack = {
       key = key, first = block * 1000, n = n, born = sub(header, 1, 6) .. sub(header, 1, 15), timeout = sub(header, 10, 15),
       queue = sub(header, 19, 18 + length), claims = claims, times = times, ids = ids, ends = ends, bodies = ends + 4 * n + 4,
-      known = {},
+      known = {}, ended = {},
     }
   end
   packs[block] = pack
@@ -64,6 +64,13 @@ local function claim_in(pack, at)
   return claim
 end
 
+-- Those that were done together share it.
+local function time_in(pack, at)
+  local time = pack.ended[at] or slice(pack, pack.times + TIME * at, TIME)
+  pack.ended[at] = time
+  return time
+end
+
 -- What the marks say of the nth of them: its letter as a number, the place of its claim.
 local function mark_at(marks, nth)
   local letter, claim = sunpack('<BI2', marks, MARK * nth + 1)
@@ -76,7 +83,7 @@ local function front_in(pack, marks, nth)
   if letter == 0 then return FRESH end
   if letter == 117 then return 'u\0\0' .. NO_TIME .. sub(claim_in(pack, at), 10) end
   if letter ~= 99 then return nil end
-  return 'c\0\0' .. slice(pack, pack.times + TIME * ended, TIME) .. NO_TIME .. NOBODY .. sub(claim_in(pack, at), 32)
+  return 'c\0\0' .. time_in(pack, ended) .. NO_TIME .. NOBODY .. sub(claim_in(pack, at), 32)
 end
 
 local function ids_in(pack, at, n) return slice(pack, pack.ids + ID * at, ID * n) end
