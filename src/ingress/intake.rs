@@ -18,6 +18,8 @@ use crate::store::{Enqueued, NewJob, StoreError};
 
 /// The store gets so long; the sender has its refusal within two seconds.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Calls under way at once: one that the store writes, and one that it finds when that is done.
+const TAKERS_MAX: usize = 2;
 /// Events in one call. More than so many only wait longer for each other.
 const GROUP_MAX: usize = 64;
 /// Payloads in one call: a store that reads a large one answers nobody else.
@@ -39,7 +41,16 @@ type Answer = Result<Enqueued, NotKept>;
 pub(super) struct Intake {
     queue: Queue,
     tasks: TaskTracker,
-    waiting: Mutex<Group>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Group,
+    /// Tasks that take groups to the store.
+    takers: usize,
+    /// Events in calls that are not answered yet.
+    under_way: usize,
 }
 
 #[derive(Debug, Default)]
@@ -49,38 +60,57 @@ struct Group {
     bytes: usize,
 }
 
+impl State {
+    /// As many wait as are under way, so that a second call is worth its commit.
+    fn is_worth_a_call(&self) -> bool {
+        !self.waiting.jobs.is_empty() && self.waiting.jobs.len() >= self.under_way
+    }
+}
+
 impl Intake {
     pub(super) fn new(queue: Queue) -> Arc<Self> {
-        Arc::new(Self { queue, tasks: TaskTracker::new(), waiting: Mutex::default() })
+        Arc::new(Self { queue, tasks: TaskTracker::new(), state: Mutex::default() })
     }
 
     /// Makes one job durable, with those that come at the same time.
     pub(super) async fn keep(self: &Arc<Self>, job: NewJob) -> Answer {
         let (reply, answer) = oneshot::channel();
         let bytes = job.spec.payload.len();
-        let (first, full) = {
-            let mut waiting = self.lock();
+        let (taker, full) = {
+            let mut state = self.lock();
+            let waiting = &mut state.waiting;
             let room = waiting.jobs.len() < GROUP_MAX && waiting.bytes + bytes <= GROUP_BYTES_MAX;
-            let full = (!room && !waiting.jobs.is_empty()).then(|| std::mem::take(&mut *waiting));
+            let full = (!room && !waiting.jobs.is_empty()).then(|| std::mem::take(waiting));
             waiting.bytes += bytes;
             waiting.jobs.push(job);
             waiting.replies.push(reply);
-            // Whoever serves a group that went ahead takes this one in its place.
-            (waiting.jobs.len() == 1 && full.is_none(), full)
+            let taker = state.takers == 0 || state.takers < TAKERS_MAX && state.is_worth_a_call();
+            state.takers += usize::from(taker);
+            state.under_way += full.as_ref().map_or(0, |full| full.jobs.len());
+            (taker, full)
         };
-        let intake = Arc::clone(self);
         if let Some(group) = full {
-            self.tasks.spawn(async move { intake.write(group).await });
-        } else if first {
-            self.tasks.spawn(intake.serve());
+            let intake = Arc::clone(self);
+            self.tasks.spawn(async move { intake.take(group).await });
+        }
+        if taker {
+            self.tasks.spawn(Arc::clone(self).serve());
         }
         answer.await.unwrap_or(Err(NotKept::Late))
     }
 
+    /// Takes groups until nobody waits, or those who do are left to the other taker.
     async fn serve(self: Arc<Self>) {
+        let mut turn = Turn { intake: &self, over: false };
         // Behind all that is ready now.
         tokio::task::yield_now().await;
-        let group = std::mem::take(&mut *self.lock());
+        while let Some(group) = turn.next() {
+            self.take(group).await;
+        }
+    }
+
+    async fn take(&self, group: Group) {
+        let _under_way = UnderWay { intake: self, n: group.jobs.len() };
         self.write(group).await;
     }
 
@@ -119,9 +149,52 @@ impl Intake {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Group> {
-        // Two pushes or one take: a panic elsewhere can't leave them half done.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Pushes, counts and one take: a panic elsewhere can't leave them half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A taker's.
+struct Turn<'a> {
+    intake: &'a Arc<Intake>,
+    over: bool,
+}
+
+impl Turn<'_> {
+    fn next(&mut self) -> Option<Group> {
+        let mut state = self.intake.lock();
+        let alone = state.takers == 1;
+        if state.waiting.jobs.is_empty() || !alone && !state.is_worth_a_call() {
+            state.takers -= 1;
+            self.over = true;
+            return None;
+        }
+        state.under_way += state.waiting.jobs.len();
+        Some(std::mem::take(&mut state.waiting))
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// One that died leaves nobody waiting for it.
+    fn drop(&mut self) {
+        if !self.over {
+            let mut state = self.intake.lock();
+            state.takers -= 1;
+            state.waiting = Group::default();
+        }
+    }
+}
+
+/// Events of a call, until it is answered.
+struct UnderWay<'a> {
+    intake: &'a Intake,
+    n: usize,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.intake.lock().under_way -= self.n;
     }
 }
 
@@ -162,7 +235,7 @@ mod tests {
         }
         intake.tasks.close();
         intake.tasks.wait().await;
-        assert!(intake.lock().jobs.is_empty());
+        assert!(intake.lock().waiting.jobs.is_empty());
     }
 
     #[tokio::test]
@@ -205,7 +278,7 @@ mod tests {
                 payloads.into_iter().map(|bytes| intake.keep(job("known", "1".repeat(bytes)))),
             );
             assert!(futures_util::poll!(&mut all).is_pending());
-            assert_eq!(intake.lock().jobs.len(), left);
+            assert_eq!(intake.lock().waiting.jobs.len(), left);
             let answers = all.await;
             assert!(answers.len() == n && answers.iter().all(Result::is_ok), "{answers:?}");
         }

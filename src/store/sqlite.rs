@@ -4,6 +4,7 @@
 //! process and the power, if the disk keeps what it says it has synced. Several processes may share the file on one
 //! machine. Statements live in the files below, one subject each; this file only says which is which.
 
+mod checkpoint;
 mod claim;
 mod enqueue;
 mod failure;
@@ -78,7 +79,8 @@ impl SqliteStore {
                 crash_limit: options.crash_limit.max(1),
                 deadline_grace_ms: i64::try_from(options.deadline_grace.as_millis()).unwrap_or(i64::MAX / 4),
             };
-            let writer = Writer::start(open::writer(&options)?, opened_clock, rules, opened_due)?;
+            let (conn, beside) = (open::writer(&options)?, open::checkpointer(&options.path)?);
+            let writer = Writer::start(conn, beside, opened_clock, rules, opened_due)?;
             let connections = (0..READERS).map(|_| open::reader(&options.path)).collect::<Result<Vec<_>, _>>()?;
             Ok((writer, connections))
         });
@@ -162,7 +164,7 @@ impl Store for SqliteStore {
         let jobs = Arc::new(jobs);
         // Who made the jobs frees them: the one writer has enough to do.
         let written = Arc::clone(&jobs);
-        let done = self.write(move |txn| written.iter().map(|job| enqueue::enqueue(txn, job)).collect()).await;
+        let done = self.write(move |txn| enqueue::enqueue_all(txn, &written)).await;
         drop(jobs);
         done
     }

@@ -1,6 +1,6 @@
 //! `enqueue`: new rows, or the job that was there.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{CachedStatement, OptionalExtension};
 
 use super::failure::During;
 use super::txn::Txn;
@@ -9,20 +9,50 @@ use crate::store::{Enqueued, NewJob, StoreError};
 
 /// Keeps one job unless one with its id or unique key is there.
 pub(super) fn enqueue(txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
-    let spec = &job.spec;
-    let queue = txn.queue(&spec.queue)?;
-    if let Some(holder) = hold_key(txn, job)? {
-        return Ok(Enqueued::Duplicate(holder));
-    }
-    let run_at = spec.run_at.resolve(txn.now);
-    let state = if run_at > txn.now { JobState::Scheduled } else { JobState::Ready };
-    let rows = txn
-        .sql(
+    Statements::of(txn)?.enqueue(txn, job)
+}
+
+/// The same for each of several.
+pub(super) fn enqueue_all(txn: &mut Txn<'_>, jobs: &[NewJob]) -> Result<Vec<Enqueued>, StoreError> {
+    let mut statements = Statements::of(txn)?;
+    jobs.iter().map(|job| statements.enqueue(txn, job)).collect()
+}
+
+/// What a job is written with, looked up once for many.
+struct Statements<'a> {
+    key: CachedStatement<'a>,
+    job: CachedStatement<'a>,
+    body: CachedStatement<'a>,
+}
+
+impl<'a> Statements<'a> {
+    fn of(txn: &Txn<'a>) -> Result<Self, StoreError> {
+        let key = txn.sql(
+            "insert into unique_keys (key, job, live, keep_until) values (?1, ?2, 1, ?3)
+             on conflict (key) do update set job = excluded.job, live = 1, keep_until = excluded.keep_until
+             where live = 0 and keep_until <= ?4",
+        )?;
+        let job = txn.sql(
             "insert into jobs (id, queue, state, priority, run_at, max_attempts, timeout_ms, created_at, unique_key)
              values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              on conflict (id) do nothing",
-        )?
-        .execute(rusqlite::params![
+        )?;
+        let body = txn.sql(
+            "insert into bodies (seq, kind, tenant, enqueued_by, correlation_id, traceparent, tags, payload)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?;
+        Ok(Self { key, job, body })
+    }
+
+    fn enqueue(&mut self, txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, StoreError> {
+        let spec = &job.spec;
+        let queue = txn.queue(&spec.queue)?;
+        if let Some(holder) = self.hold_key(txn, job)? {
+            return Ok(Enqueued::Duplicate(holder));
+        }
+        let run_at = spec.run_at.resolve(txn.now);
+        let state = if run_at > txn.now { JobState::Scheduled } else { JobState::Ready };
+        let values = rusqlite::params![
             job.id.as_bytes(),
             queue.0,
             state.as_str(),
@@ -32,60 +62,53 @@ pub(super) fn enqueue(txn: &mut Txn<'_>, job: &NewJob) -> Result<Enqueued, Store
             i64::try_from(spec.timeout.as_millis()).unwrap_or(i64::MAX),
             txn.now.as_ms(),
             spec.unique.as_ref().map(|unique| &*unique.key),
-        ])
-        .during("insert a job")?;
-    if rows == 0 {
-        // The job is there and its key had run out: nothing is held for it.
-        drop_key(txn, job)?;
-        return Ok(Enqueued::Duplicate(job.id));
+        ];
+        let rows = self.job.execute(values).during("insert a job")?;
+        if rows == 0 {
+            // The job is there and its key had run out: nothing is held for it.
+            drop_key(txn, job)?;
+            return Ok(Enqueued::Duplicate(job.id));
+        }
+        self.insert_body(txn.conn.last_insert_rowid(), spec)?;
+        txn.count(queue, None, Some(state));
+        if state == JobState::Scheduled {
+            txn.scheduled(run_at);
+        }
+        Ok(Enqueued::Inserted(job.id))
     }
-    insert_body(txn, txn.conn.last_insert_rowid(), spec)?;
-    txn.count(queue, None, Some(state));
-    if state == JobState::Scheduled {
-        txn.scheduled(run_at);
-    }
-    Ok(Enqueued::Inserted(job.id))
-}
 
-/// What of a job is written once.
-fn insert_body(txn: &Txn<'_>, seq: i64, spec: &JobSpec) -> Result<(), StoreError> {
-    let tags = if spec.tags.is_empty() { None } else { Some(json(&spec.tags)?) };
-    txn.sql(
-        "insert into bodies (seq, kind, tenant, enqueued_by, correlation_id, traceparent, tags, payload)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(rusqlite::params![
-        seq,
-        &*spec.kind,
-        spec.tenant.as_deref(),
-        &*spec.enqueued_by,
-        spec.correlation_id.as_deref(),
-        spec.traceparent.as_deref(),
-        tags,
-        &*spec.payload,
-    ])
-    .during("insert a job's body")?;
-    Ok(())
-}
-
-/// Holds the unique key of `job` for it, if it has one; `Some`: who has it already.
-fn hold_key(txn: &Txn<'_>, job: &NewJob) -> Result<Option<JobId>, StoreError> {
-    let Some(unique) = &job.spec.unique else { return Ok(None) };
-    let held = txn
-        .sql(
-            "insert into unique_keys (key, job, live, keep_until) values (?1, ?2, 1, ?3)
-             on conflict (key) do update set job = excluded.job, live = 1, keep_until = excluded.keep_until
-             where live = 0 and keep_until <= ?4",
-        )?
-        .execute((&*unique.key, job.id.as_bytes(), txn.now.after(unique.keep_for).as_ms(), txn.now.as_ms()))
-        .during("hold a unique key")?;
-    if held == 1 {
-        return Ok(None);
+    /// What of a job is written once.
+    fn insert_body(&mut self, seq: i64, spec: &JobSpec) -> Result<(), StoreError> {
+        let tags = if spec.tags.is_empty() { None } else { Some(json(&spec.tags)?) };
+        let values = rusqlite::params![
+            seq,
+            &*spec.kind,
+            spec.tenant.as_deref(),
+            &*spec.enqueued_by,
+            spec.correlation_id.as_deref(),
+            spec.traceparent.as_deref(),
+            tags,
+            &*spec.payload,
+        ];
+        self.body.execute(values).during("insert a job's body").map(drop)
     }
-    txn.sql("select job from unique_keys where key = ?1")?
-        .query_row([&*unique.key], |row| row.get(0).map(JobId::from_bytes))
-        .map(Some)
-        .during("look a unique key up")
+
+    /// Holds the unique key of `job` for it, if it has one; `Some`: who has it already.
+    fn hold_key(&mut self, txn: &Txn<'_>, job: &NewJob) -> Result<Option<JobId>, StoreError> {
+        let Some(unique) = &job.spec.unique else { return Ok(None) };
+        let keep_until = txn.now.after(unique.keep_for).as_ms();
+        let held = self
+            .key
+            .execute((&*unique.key, job.id.as_bytes(), keep_until, txn.now.as_ms()))
+            .during("hold a unique key")?;
+        if held == 1 {
+            return Ok(None);
+        }
+        txn.sql("select job from unique_keys where key = ?1")?
+            .query_row([&*unique.key], |row| row.get(0).map(JobId::from_bytes))
+            .map(Some)
+            .during("look a unique key up")
+    }
 }
 
 /// Takes back what [`hold_key`] has just written.

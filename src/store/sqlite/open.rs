@@ -8,7 +8,7 @@ use rusqlite::ffi::ErrorCode;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::failure::During;
-use super::room::{LOG_MOST, PAGES_MOST};
+use super::room::LOG_MOST;
 use crate::store::StoreError;
 
 /// Before this version a race in WAL resets could lose committed writes.
@@ -69,6 +69,13 @@ pub(super) fn writer(options: &SqliteOptions) -> Result<Connection, StoreError> 
     Ok(conn)
 }
 
+/// The one beside the writer that brings the log into the file, and changes nothing else.
+pub(super) fn checkpointer(path: &Path) -> Result<Connection, StoreError> {
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    conn.pragma_update(None, "synchronous", "full").during("set synchronous=full")?;
+    Ok(conn)
+}
+
 /// A connection that only reads.
 pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -90,7 +97,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).during("keep query plans")?;
     // What a savepoint may have to take back, else written to a file once it is more than a few pages.
     conn.pragma_update(None, "temp_store", "memory").during("keep temporary data in memory")?;
-    conn.pragma_update(None, "wal_autocheckpoint", PAGES_MOST).during("set the checkpoint's size")?;
+    // Whoever commits would do it, and all would wait: see checkpoint.rs.
+    conn.pragma_update(None, "wal_autocheckpoint", 0).during("leave the log to the checkpoints")?;
     conn.pragma_update(None, "journal_size_limit", LOG_MOST).during("bound the journal")?;
     // Every commit walks the cache's table: a larger one costs more than what it spares.
     conn.pragma_update(None, "cache_size", -8_192).during("bound the page cache")?;

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rustix::fs::statvfs;
 
+use super::checkpoint::PAGES;
 use super::failure::During as _;
 use crate::store::StoreError;
 
-/// The log is brought into the file after so many pages (8 MiB): a page that changes with every claim is then written
-/// there once for many commits, and a log that has its length is written again from its front, which costs less than growth.
-pub(super) const PAGES_MOST: i64 = 2_048;
+/// The log has no more pages than this (32 MiB) when a transaction begins.
+pub(super) const PAGES_MOST: i64 = 4 * PAGES;
 /// Below this each commit would bring it in.
 const PAGES_LEAST: i64 = 32;
 const PAGE: u64 = 4_096;
@@ -38,6 +38,11 @@ impl Room {
     /// As the connection was opened.
     pub(super) fn new() -> Self {
         Self { pages: PAGES_MOST, looked: None }
+    }
+
+    /// How many pages the log may have.
+    pub(super) fn pages(&self) -> i64 {
+        self.pages
     }
 
     /// Looks at the disk, once a second, and tells the connection when it has changed much.
@@ -79,10 +84,7 @@ impl Room {
 
     fn tell(&mut self, conn: &Connection, pages: i64) {
         let log = if pages == PAGES_MOST { LOG_MOST } else { pages * FRAME };
-        let told = conn
-            .pragma_update(None, "wal_autocheckpoint", pages)
-            .and_then(|()| conn.pragma_update(None, "journal_size_limit", log));
-        match told {
+        match conn.pragma_update(None, "journal_size_limit", log) {
             Ok(()) => self.pages = pages,
             Err(error) => tracing::warn!(%error, pages, "the length of the write-ahead log can't be set"),
         }
@@ -101,10 +103,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_may_take_a_quarter_of_what_is_free_and_eight_mebibytes_at_most() {
+    fn the_log_may_take_a_quarter_of_what_is_free_and_32_mebibytes_at_most() {
         let mebi = |n: u64| n << 20;
-        let cases = [(0, 32), (mebi(1), 64), (mebi(4), 256), (mebi(16), 1_024), (mebi(31), 1_024), (mebi(32), 2_048)];
-        for (free, pages) in cases.into_iter().chain([(mebi(1 << 20), 2_048), (u64::MAX, 2_048)]) {
+        let cases = [(0, 32), (mebi(1), 64), (mebi(4), 256), (mebi(16), 1_024), (mebi(31), 1_024), (mebi(32), 2_048), (mebi(127), 4_096)];
+        for (free, pages) in cases.into_iter().chain([(mebi(128), 8_192), (mebi(1 << 20), 8_192), (u64::MAX, 8_192)]) {
             assert_eq!(pages_beside(free), pages, "{free}");
         }
     }

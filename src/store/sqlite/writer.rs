@@ -1,7 +1,7 @@
 //! The one writer: a thread that gathers what callers want written and commits it together.
 //!
-//! Owns the writing connection. Every operation runs inside a savepoint of one `BEGIN IMMEDIATE` transaction, so one
-//! that fails takes nothing else along, and one fsync serves them all. Nobody is answered before the commit.
+//! Owns the writing connection. Operations share one `BEGIN IMMEDIATE` transaction, each but the first in a savepoint of its
+//! own, so one that fails takes nothing else along, and one fsync serves them all. Nobody is answered before the commit.
 //! Claims that find nothing are parked here: an enqueue serves them in its own transaction, so that an idle worker
 //! starts a new job without another round trip.
 
@@ -16,6 +16,7 @@ use rusqlite::Connection;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use self::group::{Inbox, Writing};
+use super::checkpoint::Checkpoints;
 use super::claim::ClaimRequest;
 use super::room::Room;
 use super::txn::{QueueNames, Rules, Txn};
@@ -27,7 +28,7 @@ const PLACES: usize = 4_096;
 
 /// An operation that waits to be written.
 trait Operation: Send {
-    /// Does it. On an error the savepoint takes back what it did.
+    /// Does it. On an error what it did is taken back.
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
     /// Answers the caller: the result, or why the commit failed.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
@@ -93,9 +94,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `due` rings when something was scheduled.
-    pub(super) fn start(conn: Connection, clock: Clock, rules: Rules, due: Arc<Notify>) -> Result<Self, StoreError> {
+    /// Starts the thread on `conn`, and one on `beside` for the log. `due` rings when something was scheduled.
+    pub(super) fn start(
+        conn: Connection,
+        beside: Connection,
+        clock: Clock,
+        rules: Rules,
+        due: Arc<Notify>,
+    ) -> Result<Self, StoreError> {
         let (sender, receiver) = channel();
+        let checkpoints = Checkpoints::start(beside)?;
+        Checkpoints::watch(&conn);
         let thread = std::thread::Builder::new().name("tidemill-writer".into());
         let loopback = sender.clone();
         let thread = thread
@@ -112,6 +121,7 @@ impl Writer {
                     failing: false,
                     full: false,
                     room: Room::new(),
+                    checkpoints,
                     fatal: None,
                     inbox: Inbox::new(receiver),
                 };
@@ -231,9 +241,10 @@ mod tests {
 
     fn writer() -> (Writer, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let conn = open::writer(&SqliteOptions::at(dir.path().join("queue.db"))).unwrap();
+        let options = SqliteOptions::at(dir.path().join("queue.db"));
+        let (conn, beside) = (open::writer(&options).unwrap(), open::checkpointer(&options.path).unwrap());
         let rules = Rules { crash_limit: 3, deadline_grace_ms: 0 };
-        (Writer::start(conn, Clock::system(), rules, Arc::default()).unwrap(), dir)
+        (Writer::start(conn, beside, Clock::system(), rules, Arc::default()).unwrap(), dir)
     }
 
     #[tokio::test]

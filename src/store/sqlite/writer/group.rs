@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::Notify;
 
+use super::super::checkpoint::Checkpoints;
 use super::super::claim;
 use super::super::failure::During;
 use super::super::open::BUSY_TIMEOUT;
@@ -44,6 +45,24 @@ fn in_savepoint<T>(
     Ok(done)
 }
 
+/// The same for the first one of a transaction: with it goes all that there is, so that nothing has to be kept beside for it.
+fn first_of_all<T>(
+    txn: &mut Txn<'_>,
+    work: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    let done = work(txn);
+    if let Err(e) = &done {
+        if txn.conn.is_autocommit() || matches!(e, StoreError::Fatal { .. }) {
+            return Err(e.clone());
+        }
+        txn.effects = Effects::default();
+        *txn.queues = QueueNames::default();
+        txn.conn.execute_batch("rollback").during("roll the first operation back")?;
+        txn.conn.execute_batch("begin immediate").during("begin the transaction anew")?;
+    }
+    Ok(done)
+}
+
 pub(super) struct Writing<'a> {
     pub(super) conn: &'a Connection,
     pub(super) clock: Clock,
@@ -57,6 +76,7 @@ pub(super) struct Writing<'a> {
     /// The last transaction found no room.
     pub(super) full: bool,
     pub(super) room: Room,
+    pub(super) checkpoints: Checkpoints,
     pub(super) fatal: Option<StoreError>,
     pub(super) inbox: Inbox,
 }
@@ -209,6 +229,9 @@ impl Writing<'_> {
             }
         }
         self.expire_parked();
+        if let Err(fatal) = self.checkpoints.look(self.conn, self.room.pages()) {
+            self.note_health(Some(&fatal));
+        }
     }
 
     /// One transaction: the operations, then the claims that can be served now.
@@ -219,7 +242,7 @@ impl Writing<'_> {
         claim_follows: bool,
     ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>, Effects), StoreError>
     {
-        self.conn.execute_batch("begin immediate").during("begin a transaction")?;
+        self.conn.prepare_cached("begin immediate").and_then(|mut sql| sql.execute([])).during("begin a transaction")?;
         let mut txn = Txn {
             conn: self.conn,
             now: self.clock.now(),
@@ -231,8 +254,9 @@ impl Writing<'_> {
         let late = |parked: &mut Vec<Parked>| self.inbox.claims(parked, claim_follows);
         let body = Self::body(&mut txn, operations, &mut self.parked, late);
         let effects = txn.effects;
-        let done = body.and_then(|(answers, served)| match self.conn.execute_batch("commit").during("commit") {
-            Ok(()) => Ok((answers, served, effects)),
+        let commit = || self.conn.prepare_cached("commit").and_then(|mut sql| sql.execute([])).during("commit");
+        let done = body.and_then(|(answers, served)| match commit() {
+            Ok(_) => Ok((answers, served, effects)),
             Err(e) => {
                 self.parked.extend(served.into_iter().map(|(parked, _)| parked));
                 Err(e)
@@ -253,16 +277,20 @@ impl Writing<'_> {
         late: impl FnOnce(&mut Vec<Parked>),
     ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>), StoreError> {
         let mut answers = Vec::with_capacity(operations.len());
-        for operation in operations {
-            answers.push(in_savepoint(txn, |txn| operation.apply(txn))?);
+        for (nth, operation) in operations.iter_mut().enumerate() {
+            let work = |txn: &mut Txn<'_>| operation.apply(txn);
+            answers.push(if nth == 0 { first_of_all(txn, work)? } else { in_savepoint(txn, work)? });
         }
         late(parked);
         let mut served = Vec::new();
         let mut waiting = Vec::with_capacity(parked.len());
         let mut lost = Ok(());
+        let mut is_first = answers.is_empty();
         let mut claims = std::mem::take(parked).into_iter();
         while let Some(claim) = claims.next() {
-            match in_savepoint(txn, |txn| claim::claim(txn, &claim.request)) {
+            let work = |txn: &mut Txn<'_>| claim::claim(txn, &claim.request);
+            let done = if std::mem::take(&mut is_first) { first_of_all(txn, work) } else { in_savepoint(txn, work) };
+            match done {
                 Ok(Ok(jobs)) if jobs.is_empty() => waiting.push(claim),
                 Ok(answer) => served.push((claim, answer)),
                 Err(e) => {
