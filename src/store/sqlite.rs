@@ -92,7 +92,7 @@ impl SqliteStore {
 
     async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         self.writer.write(work).await

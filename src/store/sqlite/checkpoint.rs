@@ -119,3 +119,87 @@ fn fatal(copied: Result<(), StoreError>) -> Result<(), StoreError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::room::PAGES_MOST;
+    use super::super::{SqliteOptions, open};
+    use super::*;
+
+    /// A writer whose commits have 100 pages and a few.
+    struct Writer {
+        conn: Connection,
+        checkpoints: Checkpoints,
+        dir: tempfile::TempDir,
+    }
+
+    impl Writer {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let options = SqliteOptions::at(dir.path().join("queue.db"));
+            let (conn, beside) = (open::writer(&options).unwrap(), open::checkpointer(&options.path).unwrap());
+            conn.execute_batch("create table large (n integer primary key, filler blob not null)").unwrap();
+            Checkpoints::watch(&conn);
+            Self { conn, checkpoints: Checkpoints::start(beside).unwrap(), dir }
+        }
+
+        /// The length of the log after a commit, before anybody looks at it.
+        fn commit(&mut self, most: i64) -> i64 {
+            self.conn.execute("insert into large (filler) values (zeroblob(409600))", []).unwrap();
+            let pages = IN_LOG.get();
+            self.checkpoints.look(&self.conn, most).unwrap();
+            pages
+        }
+
+        fn rows(&self) -> i64 {
+            let fresh = open::reader(&self.dir.path().join("queue.db")).unwrap();
+            fresh.query_row("select count(*) from large", [], |row| row.get(0)).unwrap()
+        }
+    }
+
+    #[test]
+    fn the_log_begins_anew_while_somebody_writes_on_and_never_grows_beyond_its_bound() {
+        let mut writer = Writer::new();
+        let logs: Vec<i64> = (0..300).map(|_| writer.commit(PAGES_MOST)).collect();
+        let anew = logs.windows(2).filter(|two| two[1] < two[0]).count();
+        assert!(anew >= 3, "it began anew {anew} times: {logs:?}");
+        assert!(logs.iter().all(|pages| *pages < PAGES_MOST + 200), "{logs:?}");
+        assert_eq!(writer.rows(), 300);
+    }
+
+    #[test]
+    fn with_little_room_each_commit_brings_the_log_in() {
+        let mut writer = Writer::new();
+        let logs: Vec<i64> = (0..10).map(|_| writer.commit(32)).collect();
+        assert!(logs.iter().all(|pages| *pages < 200), "{logs:?}");
+        assert_eq!(writer.rows(), 10);
+    }
+
+    #[test]
+    fn a_reader_holds_the_log_up_until_it_has_read() {
+        let mut writer = Writer::new();
+        let reader = open::reader(&writer.dir.path().join("queue.db")).unwrap();
+        let snapshot = reader.unchecked_transaction().unwrap();
+        let before: i64 = snapshot.query_row("select count(*) from large", [], |row| row.get(0)).unwrap();
+        let held: Vec<i64> = (0..100).map(|_| writer.commit(PAGES_MOST)).collect();
+        assert!(held.is_sorted() && held.last().is_some_and(|pages| *pages > PAGES_MOST), "{held:?}");
+        let after: i64 = snapshot.query_row("select count(*) from large", [], |row| row.get(0)).unwrap();
+        assert_eq!((before, after), (0, 0), "a snapshot stays what it was");
+        drop(snapshot);
+        let freed: Vec<i64> = (0..60).map(|_| writer.commit(PAGES_MOST)).collect();
+        assert!(freed.iter().any(|pages| *pages < PAGES), "{freed:?}");
+        assert_eq!(writer.rows(), 160);
+    }
+
+    #[test]
+    fn a_thread_that_has_died_leaves_the_log_to_the_writer() {
+        let mut writer = Writer::new();
+        let (ask, asked) = sync_channel(1);
+        drop(asked);
+        writer.checkpoints.ask = Some(ask);
+        let logs: Vec<i64> = (0..60).map(|_| writer.commit(PAGES_MOST)).collect();
+        assert!(logs.iter().all(|pages| *pages < PAGES + 200), "{logs:?}");
+    }
+}

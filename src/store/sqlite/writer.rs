@@ -1,7 +1,7 @@
 //! The one writer: a thread that gathers what callers want written and commits it together.
 //!
-//! Owns the writing connection. Operations share one `BEGIN IMMEDIATE` transaction, each but the first in a savepoint of its
-//! own, so one that fails takes nothing else along, and one fsync serves them all. Nobody is answered before the commit.
+//! Owns the writing connection. Operations share one `BEGIN IMMEDIATE` transaction, and one fsync serves them all. When one fails,
+//! all are done again, each in a savepoint of its own, so that it takes nothing else along. Nobody is answered before the commit.
 //! Claims that find nothing are parked here: an enqueue serves them in its own transaction, so that an idle worker
 //! starts a new job without another round trip.
 
@@ -28,14 +28,14 @@ const PLACES: usize = 4_096;
 
 /// An operation that waits to be written.
 trait Operation: Send {
-    /// Does it. On an error what it did is taken back.
+    /// Does it. On an error what it did is taken back. It may be done again, after all that was done before has been taken back.
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError>;
     /// Answers the caller: the result, or why the commit failed.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
 struct Closure<F, T> {
-    work: Option<F>,
+    work: F,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
     /// None for beats, and for what the writer asks of itself.
@@ -44,12 +44,11 @@ struct Closure<F, T> {
 
 impl<F, T> Operation for Closure<F, T>
 where
-    F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send,
+    F: FnMut(&mut Txn<'_>) -> Result<T, StoreError> + Send,
     T: Send,
 {
     fn apply(&mut self, txn: &mut Txn<'_>) -> Result<(), StoreError> {
-        let Some(work) = self.work.take() else { return Ok(()) };
-        let result = work(txn);
+        let result = (self.work)(txn);
         let done = result.as_ref().map(drop).map_err(Clone::clone);
         self.result = Some(result);
         done
@@ -134,12 +133,12 @@ impl Writer {
     /// Runs `work` in the next transaction and answers after its commit.
     pub(super) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let place = self.place().await?;
-        let operation = Closure { work: Some(work), result: None, reply, _place: Some(place) };
+        let operation = Closure { work, result: None, reply, _place: Some(place) };
         self.send(Message::Operation(Box::new(operation)))?;
         answer.await.map_err(|_| stopped())?
     }
@@ -147,12 +146,12 @@ impl Writer {
     /// As [`Writer::write`], for ends of attempts: the claim that follows them shares their commit.
     pub(super) async fn write_settlements<T, F>(&self, work: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let place = self.place().await?;
-        let operation = Closure { work: Some(work), result: None, reply, _place: Some(place) };
+        let operation = Closure { work, result: None, reply, _place: Some(place) };
         self.send(Message::Settlements(Box::new(operation)))?;
         answer.await.map_err(|_| stopped())?
     }
@@ -161,11 +160,11 @@ impl Writer {
     /// held up (a slow disk, a stopped machine) must not judge a worker dead whose beat lies here. One caller a process.
     pub(super) async fn write_first<T, F>(&self, work: F) -> Result<T, StoreError>
     where
-        F: FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+        F: FnMut(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let operation = Closure { work: Some(work), result: None, reply, _place: None };
+        let operation = Closure { work, result: None, reply, _place: None };
         self.send(Message::First(Box::new(operation)))?;
         answer.await.map_err(|_| stopped())?
     }
@@ -226,7 +225,7 @@ fn give_back(orphans: Vec<Claimed>) -> Message {
         }
         Ok(())
     };
-    Message::Operation(Box::new(Closure { work: Some(work), result: None, reply, _place: None }))
+    Message::Operation(Box::new(Closure { work, result: None, reply, _place: None }))
 }
 
 /// While a handle lives only a panic ends the thread: nothing can be written any more, and trying again would never help.
@@ -236,6 +235,7 @@ fn stopped() -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::During as _;
     use super::super::{SqliteOptions, open};
     use super::*;
 
@@ -260,9 +260,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_that_fails_takes_nothing_else_of_its_transaction_along() {
+        let (writer, _dir) = writer();
+        let (began, begun) = oneshot::channel();
+        let mut began = Some(began);
+        let (release, held) = channel();
+        let slow = writer.write(move |_| {
+            began.take().unwrap().send(()).unwrap();
+            held.recv().unwrap();
+            Ok(())
+        });
+        let runs = Arc::new(Mutex::new(Vec::new()));
+        let gauge = |name: &'static str, good: bool| {
+            let runs = Arc::clone(&runs);
+            move |txn: &mut Txn<'_>| {
+                runs.lock().unwrap().push(name);
+                txn.sql("insert into gauges (name, value) values (?1, 1)")?.execute([name]).during("test")?;
+                if good { Ok(()) } else { Err(StoreError::NoSuchQueue("nowhere".parse().unwrap())) }
+            }
+        };
+        let others = async {
+            begun.await.unwrap();
+            let let_go = async { release.send(()).unwrap() };
+            let (first, second) = (writer.write(gauge("a", true)), writer.write(gauge("b", false)));
+            tokio::join!(biased; first, second, writer.write(gauge("c", true)), let_go)
+        };
+        let (slow, (a, b, c, ())) = tokio::join!(slow, others);
+        slow.and(a).and(c).unwrap();
+        assert!(matches!(b, Err(StoreError::NoSuchQueue(_))), "{b:?}");
+        assert_eq!(*runs.lock().unwrap(), ["a", "b", "a", "b", "c"], "they share a transaction, which is begun anew");
+        let kept = writer
+            .write(|txn| {
+                let sql = "select name from gauges where name in ('a', 'b', 'c') order by name";
+                let mut names = txn.sql(sql)?;
+                let names = names.query_map([], |row| row.get::<_, String>(0)).during("test")?;
+                names.collect::<Result<Vec<_>, _>>().during("test")
+            })
+            .await;
+        assert_eq!(kept.unwrap(), ["a", "c"]);
+    }
+
+    #[tokio::test]
     async fn a_writer_that_was_held_up_hears_the_beats_that_wait_before_it_judges_anybody() {
         let (writer, _dir) = writer();
         let (began, begun) = oneshot::channel();
+        let mut began = Some(began);
         let (release, held) = channel();
         let order = Arc::new(Mutex::new(Vec::new()));
         let note = |name: &'static str| {
@@ -273,7 +315,7 @@ mod tests {
             }
         };
         let slow = writer.write(move |_| {
-            began.send(()).unwrap();
+            began.take().unwrap().send(()).unwrap();
             held.recv().unwrap();
             Ok(())
         });

@@ -45,22 +45,54 @@ fn in_savepoint<T>(
     Ok(done)
 }
 
-/// The same for the first one of a transaction: with it goes all that there is, so that nothing has to be kept beside for it.
-fn first_of_all<T>(
-    txn: &mut Txn<'_>,
-    work: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError>,
-) -> Result<Result<T, StoreError>, StoreError> {
-    let done = work(txn);
-    if let Err(e) = &done {
-        if txn.conn.is_autocommit() || matches!(e, StoreError::Fatal { .. }) {
-            return Err(e.clone());
+/// Why a transaction was not carried through.
+enum Stop {
+    /// One of those that share it has failed, and could not be taken back by itself: the others are to be done again.
+    Spoilt,
+    /// All of it is lost.
+    Gone(StoreError),
+}
+
+/// How those that share a transaction are kept from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// Not at all: SQLite copies each page that a savepoint may have to take back, and nearly nothing ever fails.
+    None,
+    /// Each in a savepoint.
+    Savepoints,
+}
+
+impl Care {
+    fn take<T>(
+        self,
+        txn: &mut Txn<'_>,
+        work: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError>,
+    ) -> Result<Result<T, StoreError>, Stop> {
+        if self == Self::Savepoints {
+            return in_savepoint(txn, work).map_err(Stop::Gone);
         }
-        txn.effects = Effects::default();
-        *txn.queues = QueueNames::default();
-        txn.conn.execute_batch("rollback").during("roll the first operation back")?;
-        txn.conn.execute_batch("begin immediate").during("begin the transaction anew")?;
+        match work(txn) {
+            Err(e) if txn.conn.is_autocommit() || matches!(e, StoreError::Fatal { .. }) => Err(Stop::Gone(e)),
+            Err(_) => Err(Stop::Spoilt),
+            done => Ok(done),
+        }
     }
-    Ok(done)
+}
+
+/// What became of the operations, and of the claims that were served.
+type Body = (Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>);
+
+fn begin(conn: &Connection) -> Result<(), StoreError> {
+    conn.prepare_cached("begin immediate").and_then(|mut sql| sql.execute([])).during("begin a transaction").map(drop)
+}
+
+/// Takes back all that a transaction has done and begins it anew.
+fn again(txn: &mut Txn<'_>) -> Result<(), StoreError> {
+    txn.effects = Effects::default();
+    // One that was declared is not there any more.
+    *txn.queues = QueueNames::default();
+    txn.conn.execute_batch("rollback").during("roll a transaction back")?;
+    begin(txn.conn)
 }
 
 pub(super) struct Writing<'a> {
@@ -207,7 +239,7 @@ impl Writing<'_> {
         self.full = matches!(outcome, Err(StoreError::Full { .. }));
         self.note_health(outcome.as_ref().err());
         match outcome {
-            Ok((answers, served, effects)) => {
+            Ok(((answers, served), effects)) => {
                 // Each answer wakes a thread, which takes its time: first those for whom jobs wait.
                 for (parked, claimed) in served {
                     self.deliver(parked, claimed);
@@ -235,14 +267,12 @@ impl Writing<'_> {
     }
 
     /// One transaction: the operations, then the claims that can be served now.
-    #[expect(clippy::type_complexity, reason = "used once, right above")]
     fn transact(
         &mut self,
         operations: &mut [Box<dyn Operation>],
         claim_follows: bool,
-    ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>, Effects), StoreError>
-    {
-        self.conn.prepare_cached("begin immediate").and_then(|mut sql| sql.execute([])).during("begin a transaction")?;
+    ) -> Result<(Body, Effects), StoreError> {
+        begin(self.conn)?;
         let mut txn = Txn {
             conn: self.conn,
             now: self.clock.now(),
@@ -252,16 +282,28 @@ impl Writing<'_> {
             effects: Effects::default(),
         };
         let late = |parked: &mut Vec<Parked>| self.inbox.claims(parked, claim_follows);
-        let body = Self::body(&mut txn, operations, &mut self.parked, late);
+        let mut body = Self::body(&mut txn, operations, &mut self.parked, Care::None, late);
+        if let Err(Stop::Spoilt) = body {
+            body = again(&mut txn)
+                .map_err(Stop::Gone)
+                .and_then(|()| Self::body(&mut txn, operations, &mut self.parked, Care::Savepoints, |_| {}));
+        }
         let effects = txn.effects;
         let commit = || self.conn.prepare_cached("commit").and_then(|mut sql| sql.execute([])).during("commit");
-        let done = body.and_then(|(answers, served)| match commit() {
-            Ok(_) => Ok((answers, served, effects)),
-            Err(e) => {
-                self.parked.extend(served.into_iter().map(|(parked, _)| parked));
-                Err(e)
+        let done = match body {
+            Ok((answers, served)) => match commit() {
+                Ok(_) => Ok(((answers, served), effects)),
+                Err(e) => {
+                    self.parked.extend(served.into_iter().map(|(parked, _)| parked));
+                    Err(e)
+                }
+            },
+            Err(Stop::Gone(e)) => Err(e),
+            Err(Stop::Spoilt) => {
+                let detail = "savepoints did not keep operations apart".to_owned();
+                Err(StoreError::Unavailable { step: "write", detail })
             }
-        });
+        };
         if done.is_err() && !self.conn.is_autocommit() {
             // Nothing of the group was answered yet; all of it is told why.
             drop(self.conn.execute_batch("rollback"));
@@ -269,38 +311,34 @@ impl Writing<'_> {
         done
     }
 
-    #[expect(clippy::type_complexity, reason = "used once, right above")]
     fn body(
         txn: &mut Txn<'_>,
         operations: &mut [Box<dyn Operation>],
         parked: &mut Vec<Parked>,
+        care: Care,
         late: impl FnOnce(&mut Vec<Parked>),
-    ) -> Result<(Vec<Result<(), StoreError>>, Vec<(Parked, Result<Vec<Claimed>, StoreError>)>), StoreError> {
+    ) -> Result<Body, Stop> {
         let mut answers = Vec::with_capacity(operations.len());
-        for (nth, operation) in operations.iter_mut().enumerate() {
-            let work = |txn: &mut Txn<'_>| operation.apply(txn);
-            answers.push(if nth == 0 { first_of_all(txn, work)? } else { in_savepoint(txn, work)? });
+        for operation in operations {
+            answers.push(care.take(txn, |txn| operation.apply(txn))?);
         }
         late(parked);
         let mut served = Vec::new();
         let mut waiting = Vec::with_capacity(parked.len());
         let mut lost = Ok(());
-        let mut is_first = answers.is_empty();
         let mut claims = std::mem::take(parked).into_iter();
         while let Some(claim) = claims.next() {
-            let work = |txn: &mut Txn<'_>| claim::claim(txn, &claim.request);
-            let done = if std::mem::take(&mut is_first) { first_of_all(txn, work) } else { in_savepoint(txn, work) };
-            match done {
+            match care.take(txn, |txn| claim::claim(txn, &claim.request)) {
                 Ok(Ok(jobs)) if jobs.is_empty() => waiting.push(claim),
                 Ok(answer) => served.push((claim, answer)),
-                Err(e) => {
-                    lost = Err(e);
+                Err(stop) => {
+                    lost = Err(stop);
                     waiting.push(claim);
                     waiting.extend(claims.by_ref());
                 }
             }
         }
-        let done = lost.and_then(|()| txn.flush());
+        let done = lost.and_then(|()| txn.flush().map_err(Stop::Gone));
         if done.is_err() {
             waiting.extend(served.drain(..).map(|(claim, _)| claim));
         }
