@@ -1,6 +1,6 @@
 //! Webhooks in: verify the raw bytes, keep one durable job, answer. Nothing else happens in the request.
 //!
-//! [`router`] serves the whole road: a [`Source`] turns a request into a [`Verified`] event or a refusal, the event becomes
+//! [`Receiver`] serves the whole road: a [`Source`] turns a request into a [`Verified`] event or a refusal, the event becomes
 //! one [`WebhookReceived`] job under a key made of the source and the sender's own id, and only a durable job is answered
 //! with 2xx. A sender that retries, or two copies at the same instant, make no second job. A source without its secret
 //! refuses to start; nothing here skips the check. How each sender signs stands in `scheme`, one file a sender.
@@ -14,6 +14,7 @@ mod pick;
 mod plaid;
 mod receive;
 mod received;
+mod receiver;
 mod repeats;
 mod reply;
 mod scheme;
@@ -27,8 +28,9 @@ mod verify;
 use crate::config::ingress::{IngressConfig, MAX_BODY_BYTES};
 use crate::listener::ListenerLimits;
 
-pub use receive::{Ingress, router};
+pub use receive::Ingress;
 pub use received::{RawBody, WebhookReceived};
+pub use receiver::Receiver;
 pub use repeats::{EVENTS_MAX, Repeat, Repeats};
 pub use reply::Reply;
 pub use senders::{SenderReport, Senders, Voice};

@@ -3,7 +3,7 @@
 //! # The way of one webhook
 //!
 //! 1. A connection comes in at [`listener::serve`], which gives every phase of it a deadline, and
-//!    [`ingress::router`] takes the request.
+//!    [`ingress::Receiver`] takes the request.
 //! 2. A [`Source`](ingress::Source) checks the raw bytes against the sender's signature. Only that makes a
 //!    [`Verified`](ingress::Verified), and only that can become a [`WebhookReceived`](ingress::WebhookReceived) job.
 //! 3. [`Queue::enqueue`](queue::Queue::enqueue), the one road in, checks the [`JobSpec`](job::JobSpec) and hands it to the store.

@@ -13,17 +13,20 @@ mod line;
 mod service;
 mod slots;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use metrics::counter;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 
 use crate::config::ingress::LimitsConfig;
 use crate::metrics::CONNECTIONS_CUT;
@@ -105,9 +108,20 @@ pub fn bind(at: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `router` on `tcp` until `shutdown` rings; returns when the last connection has ended, at most
+/// What a listener can serve: an axum router, or anything that answers as one does.
+pub trait Answers:
+    Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+/// Serves `service` on `tcp` until `shutdown` rings; returns when the last connection has ended, at most
 /// [`ListenerLimits::grace`] later.
-pub async fn serve(tcp: TcpListener, router: Router, limits: ListenerLimits, shutdown: CancellationToken) {
+pub async fn serve<S: Answers>(tcp: TcpListener, service: S, limits: ListenerLimits, shutdown: CancellationToken) {
     let limits = Arc::new(limits);
     let slots = Arc::new(Slots::new(files::fit(limits.connections, limits.name)));
     let tasks = TaskTracker::new();
@@ -126,7 +140,7 @@ pub async fn serve(tcp: TcpListener, router: Router, limits: ListenerLimits, shu
                     continue;
                 };
                 let connection = Connection { stream, peer, slot, limits: Arc::clone(&limits) };
-                tasks.spawn(connection.run(router.clone(), shutdown.clone()));
+                tasks.spawn(connection.run(service.clone(), shutdown.clone()));
             }
             Err(error) => recover(&error, &slots, &limits).await,
         }

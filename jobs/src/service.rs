@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tidemill::admin::{self, Condition, Desk, Health, Operators, Vitals};
 use tidemill::config::Config;
-use tidemill::ingress::{self, Ingress, Senders, Sources};
+use tidemill::ingress::{self, Ingress, Receiver, Senders, Sources};
 use tidemill::listener::{self, ListenerLimits};
 use tidemill::portal::{self, Portal, PortalParts};
 use tidemill::store::StoreError;
@@ -94,8 +94,8 @@ impl Service {
         };
         let public = if roles.contains(&Role::Ingress) {
             let tcp = bind("ingress.listen", config.ingress.listen)?;
-            let router = service.ingress(config, lookup).await?;
-            Some((service.with_portal(router, config, tcp.local_addr()?)?, tcp))
+            let receiver = service.ingress(config, lookup).await?;
+            Some((service.with_portal(receiver, config, tcp.local_addr()?)?, tcp))
         } else {
             None
         };
@@ -110,11 +110,11 @@ impl Service {
         }
         let vitals = service.watch_vitals();
         service.fold_samples(recorder.clone());
-        if let Some((router, tcp)) = public {
+        if let Some((receiver, tcp)) = public {
             service.public = Some(tcp.local_addr()?);
             service.edges.spawn(listener::serve(
                 tcp,
-                router,
+                receiver,
                 ingress::limits(&config.ingress),
                 service.stop_edges.clone(),
             ));
@@ -137,7 +137,7 @@ impl Service {
         &mut self,
         config: &Config,
         lookup: &(dyn Fn(&str) -> Option<String> + Sync),
-    ) -> anyhow::Result<axum::Router> {
+    ) -> anyhow::Result<Receiver> {
         let sources = Sources::resolve(&config.ingress, &|name| lookup(name))?;
         let wiring = &self.wiring;
         let ingress = Ingress::new(&config.ingress, sources, wiring.queue.clone(), wiring.clock.clone());
@@ -145,17 +145,12 @@ impl Service {
         inbox::remember_voices(&wiring.db, ingress.senders()).await?;
         self.senders = Some(Arc::clone(ingress.senders()));
         self.loops.spawn(inbox::keep_counts(db, repeats, self.stop_loops.clone()));
-        Ok(ingress::router(ingress))
+        Ok(Receiver::new(ingress))
     }
 
     /// Adds the consumers' page, where it is on. Its links lead to where the listener really is: port 0 is some port by now.
-    fn with_portal(
-        &mut self,
-        router: axum::Router,
-        config: &Config,
-        listen: SocketAddr,
-    ) -> anyhow::Result<axum::Router> {
-        let Some(base) = config.portal.base(listen)? else { return Ok(router) };
+    fn with_portal(&mut self, receiver: Receiver, config: &Config, listen: SocketAddr) -> anyhow::Result<Receiver> {
+        let Some(base) = config.portal.base(listen)? else { return Ok(receiver) };
         let links =
             self.wiring.links.take().context("the consumers' page signs its links with the data key: give it")?;
         let links = links.leading_to(base);
@@ -169,7 +164,7 @@ impl Service {
             clock: wiring.clock.clone(),
             entropy: wiring.entropy.clone(),
         };
-        Ok(router.merge(portal::router(Portal::new(parts, &config.portal))))
+        Ok(receiver.with(|router| router.merge(portal::router(Portal::new(parts, &config.portal)))))
     }
 
     async fn start_worker(&mut self, config: &Config) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! The request's road: read, verify, enqueue, answer.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub struct Ingress {
     throttle: Arc<Throttle>,
     repeats: Arc<Repeats>,
     senders: Arc<Senders>,
+    addresses: Arc<HashMap<String, Arc<str>>>,
 }
 
 /// Where a request ended, for the metric.
@@ -68,7 +70,8 @@ impl Ingress {
         let throttle = Arc::new(Throttle::new(config, &sources, Instant::now().into_std()));
         let senders = Arc::new(Senders::new(&sources, config.silence));
         let intake = Intake::new(queue.clone());
-        Self { sources: Arc::new(sources), queue, intake, clock, throttle, repeats: Arc::default(), senders }
+        let addresses = Arc::new(addresses(&sources));
+        Self { sources: Arc::new(sources), queue, intake, clock, throttle, repeats: Arc::default(), senders, addresses }
     }
 
     /// How each source does.
@@ -82,8 +85,17 @@ impl Ingress {
     }
 }
 
+/// Where each source is posted to.
+fn addresses(sources: &Sources) -> HashMap<String, Arc<str>> {
+    let name = |source: &Source| -> Arc<str> { source.name.as_str().into() };
+    let by_name = sources.by_name.values().map(|source| (format!("/webhooks/{}", source.name), name(source)));
+    // Behind the names: a path that is also somebody's name is its own source's, as with the router.
+    let own = sources.by_name.values().filter_map(|source| Some((source.path.clone()?, name(source))));
+    by_name.chain(own).collect()
+}
+
 /// `POST /webhooks/{source}`, the sources' own paths, `GET /health` and `GET /webhooks/health`.
-pub fn router(ingress: Ingress) -> Router {
+pub(super) fn router(ingress: Ingress) -> Router {
     let mut router = Router::new()
         .route("/health", get(health))
         .route("/webhooks/health", get(senders_health))
@@ -117,7 +129,12 @@ async fn by_name(State(ingress): State<Ingress>, Path(name): Path<String>, reque
 }
 
 impl Ingress {
-    async fn serve(&self, name: &str, request: Request) -> Response {
+    /// The name of the source whose own address this is.
+    pub(super) fn source_at(&self, path: &str) -> Option<Arc<str>> {
+        self.addresses.get(path).cloned()
+    }
+
+    pub(super) async fn serve(&self, name: &str, request: Request) -> Response {
         let begun = Instant::now();
         let source = self.sources.get(name);
         if let Err(limited) = self.throttle.admit(name, begun.into_std()) {

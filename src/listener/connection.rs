@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,10 +14,10 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::ListenerLimits;
 use super::line::{Line, Phase, Wire};
 use super::service::Answerer;
 use super::slots::Slot;
+use super::{Answers, ListenerLimits};
 use crate::metrics::CONNECTIONS_CUT;
 
 /// What hyper may buffer of one connection, to either side.
@@ -38,7 +37,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves it to its end.
-    pub(super) async fn run(self, router: Router, stop: CancellationToken) {
+    pub(super) async fn run<S: Answers>(self, service: S, stop: CancellationToken) {
         let Self { stream, peer, slot, limits } = self;
         let line = Arc::clone(&slot.line);
         line.enter(Phase::Fresh);
@@ -46,7 +45,7 @@ impl Connection {
         stream.set_nodelay(true).ok();
         let wire = Wire::new(stream, Arc::clone(&line), limits.head_bytes);
         let answerer = Answerer {
-            router,
+            service,
             line: Arc::clone(&line),
             peer,
             limits: Arc::clone(&limits),

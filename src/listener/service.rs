@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::ConnectInfo;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -21,22 +20,22 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use metrics::counter;
 use tower::ServiceExt as _;
 
-use super::ListenerLimits;
 use super::line::{Line, Phase};
+use super::{Answers, ListenerLimits};
 use crate::metrics::CONNECTIONS_CUT;
 use crate::problem::Problem;
 
 /// What all requests of one connection share.
 #[derive(Debug)]
-pub(super) struct Answerer {
-    pub(super) router: Router,
+pub(super) struct Answerer<S> {
+    pub(super) service: S,
     pub(super) line: Arc<Line>,
     pub(super) peer: SocketAddr,
     pub(super) limits: Arc<ListenerLimits>,
     pub(super) requests: AtomicU64,
 }
 
-impl Answerer {
+impl<S: Answers> Answerer<S> {
     /// Answers one request, whatever it is.
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -74,7 +73,7 @@ impl Answerer {
             Body::new(Limited::new(body, self.limits.body_bytes))
         });
         request.extensions_mut().insert(ConnectInfo(self.peer));
-        let answer = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
+        let answer = AssertUnwindSafe(self.service.clone().oneshot(request)).catch_unwind();
         match tokio::time::timeout(self.limits.request, answer).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},

@@ -9,7 +9,7 @@ use tidemill::clock::{Clock, Entropy};
 use tidemill::config::fanout::FanoutConfig;
 use tidemill::config::ingress::IngressConfig;
 use tidemill::fanout::{self, FanoutState, endpoints};
-use tidemill::ingress::{Ingress, Sources};
+use tidemill::ingress::{Ingress, Receiver, Sources};
 use tidemill::job::{JobId, JobKind, JobRecord, JobSpec, JobState, QueueName};
 use tidemill::queue::Queue;
 use tidemill::sealing::Sealer;
@@ -160,18 +160,12 @@ async fn a_signed_stripe_event_changes_the_mirror_and_leaves_as_a_signed_webhook
 
     let env = |name: &str| (name == "STRIPE_WEBHOOK_SECRET").then(|| WEBHOOK_SECRET.to_owned());
     let sources = Sources::resolve(&IngressConfig::default(), &env).unwrap();
-    let router = tidemill::ingress::router(Ingress::new(
-        &IngressConfig::default(),
-        sources,
-        plant.queue.clone(),
-        Clock::system(),
-    ));
+    let config = IngressConfig::default();
+    let ingress = Receiver::new(Ingress::new(&config, sources, plant.queue.clone(), Clock::system()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/webhooks/stripe", listener.local_addr().unwrap());
     let stop = plant.stop.clone();
-    plant
-        .tasks
-        .spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await });
+    plant.tasks.spawn(tidemill::listener::serve(listener, ingress, tidemill::ingress::limits(&config), stop));
 
     let subscribed = stripe.state.subscribe("cus_1", 2_000);
     let failed = stripe.state.bill_in_vain(&subscribed.object_id);

@@ -43,9 +43,7 @@ impl Checkpoints {
         let (tell, done) = channel();
         let thread = std::thread::Builder::new().name("tidemill-checkpoint".into());
         let thread = thread
-            .spawn(move || {
-                while asked.recv().is_ok() && tell.send(copy(&beside)).is_ok() {}
-            })
+            .spawn(move || while asked.recv().is_ok() && tell.send(copy(&beside)).is_ok() {})
             .map_err(|e| StoreError::Unavailable { step: "start the checkpoint thread", detail: e.to_string() })?;
         Ok(Self { ask: Some(ask), done, thread: Some(thread), copies: false, next_at: PAGES })
     }

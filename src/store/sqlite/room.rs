@@ -105,7 +105,15 @@ mod tests {
     #[test]
     fn the_log_may_take_a_quarter_of_what_is_free_and_32_mebibytes_at_most() {
         let mebi = |n: u64| n << 20;
-        let cases = [(0, 32), (mebi(1), 64), (mebi(4), 256), (mebi(16), 1_024), (mebi(31), 1_024), (mebi(32), 2_048), (mebi(127), 4_096)];
+        let cases = [
+            (0, 32),
+            (mebi(1), 64),
+            (mebi(4), 256),
+            (mebi(16), 1_024),
+            (mebi(31), 1_024),
+            (mebi(32), 2_048),
+            (mebi(127), 4_096),
+        ];
         for (free, pages) in cases.into_iter().chain([(mebi(128), 8_192), (mebi(1 << 20), 8_192), (u64::MAX, 8_192)]) {
             assert_eq!(pages_beside(free), pages, "{free}");
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tidemill::clock::{Clock, Entropy, Timestamp};
 use tidemill::config::ingress::IngressConfig;
-use tidemill::ingress::{Ingress, Repeats, Senders, Sources, WebhookReceived, limits, router};
+use tidemill::ingress::{Ingress, Receiver, Repeats, Senders, Sources, WebhookReceived, limits};
 use tidemill::job::{JobKind as _, JobRecord};
 use tidemill::listener::ListenerLimits;
 use tidemill::queue::Queue;
@@ -82,11 +82,11 @@ impl Rig {
         let queue = Queue::new(Arc::clone(&store), names.into(), clock.clone(), Entropy::seeded(7));
         let ingress = Ingress::new(&config, sources, queue, clock.clone());
         let (repeats, senders) = (Arc::clone(ingress.repeats()), Arc::clone(ingress.senders()));
-        let router = around(router(ingress));
+        let receiver = Receiver::new(ingress).with(around);
         let limits = limits(&config);
         let connections = connections.unwrap_or(limits.connections);
         let limits = ListenerLimits { name: "test", connections, ..limits };
-        Self { served: Served::start(router, limits).await, store, clock, repeats, senders, dir }
+        Self { served: Served::start(receiver, limits).await, store, clock, repeats, senders, dir }
     }
 
     /// A request that Stripe would send now.

@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::Router;
-use tidemill::listener::{ListenerLimits, bind, serve};
+use tidemill::listener::{Answers, ListenerLimits, bind, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +20,10 @@ pub(super) struct Served {
 }
 
 impl Served {
-    pub(super) async fn start(router: Router, limits: ListenerLimits) -> Self {
+    pub(super) async fn start(service: impl Answers, limits: ListenerLimits) -> Self {
         let tcp = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let (at, stop, tasks) = (tcp.local_addr().unwrap(), CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(serve(tcp, router, limits, stop.clone()));
+        tasks.spawn(serve(tcp, service, limits, stop.clone()));
         tasks.close();
         Self { at, stop, tasks }
     }

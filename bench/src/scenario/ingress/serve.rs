@@ -12,7 +12,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use tidemill::clock::Clock;
 use tidemill::config::ingress::IngressConfig;
-use tidemill::ingress::{self, Ingress, Sources, WebhookReceived};
+use tidemill::ingress::{self, Ingress, Receiver, Sources, WebhookReceived};
 use tidemill::job::{Done, JobError, JobKind};
 use tidemill::listener;
 use tidemill::worker::{Context, Handler};
@@ -41,11 +41,11 @@ impl Serve {
         let rig = Rig::open_on(&self.store, WebhookReceived::QUEUE).await?;
         let config = IngressConfig::default();
         let sources = Sources::resolve(&config, &|name| (name == "STRIPE_WEBHOOK_SECRET").then(|| SECRET.to_owned()))?;
-        let router = ingress::router(Ingress::new(&config, sources, rig.queue.clone(), Clock::system()));
+        let receiver = Receiver::new(Ingress::new(&config, sources, rig.queue.clone(), Clock::system()));
         let tcp = listener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let port = tcp.local_addr()?.port();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(listener::serve(tcp, router, ingress::limits(&config), stop.clone()));
+        tasks.spawn(listener::serve(tcp, receiver, ingress::limits(&config), stop.clone()));
         say(&format!("listening {port}"))?;
 
         let asked = tokio::task::spawn_blocking(|| std::io::stdin().lines().next().transpose()).await??;
