@@ -267,6 +267,49 @@ mod tests {
         assert_eq!(intake.queue.store().counts().await.unwrap().queues[0].ready, 1, "a group of nobody makes no call");
     }
 
+    /// Polls the other tasks until it is so.
+    async fn until(so: impl Fn() -> bool) {
+        for _ in 0..10_000 {
+            if so() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("it never came to that");
+    }
+
+    #[tokio::test]
+    async fn two_calls_are_under_way_at_most_and_what_comes_meanwhile_shares_the_next() {
+        let (intake, dir) = intake().await;
+        // Another process writes: no call is answered until it has.
+        let other = rusqlite::Connection::open(dir.path().join("queue.db")).unwrap();
+        other.execute_batch("begin immediate").unwrap();
+        let keep = |n: usize| {
+            let intake = Arc::clone(&intake);
+            let jobs = (0..n).map(|_| job("known", "1".into())).collect();
+            tokio_util::task::TaskTracker::new().spawn(async move { keep_all(&intake, jobs).await })
+        };
+        let first = keep(3);
+        until(|| intake.lock().under_way == 3).await;
+        let fewer = keep(2);
+        until(|| intake.lock().waiting.jobs.len() == 2).await;
+        assert_eq!(intake.lock().takers, 1, "fewer than are under way are not worth a call");
+        let as_many = keep(1);
+        until(|| intake.lock().under_way == 6).await;
+        let crowd = keep(20);
+        until(|| intake.lock().waiting.jobs.len() == 20).await;
+        assert_eq!(intake.lock().takers, 2);
+        other.execute_batch("rollback").unwrap();
+        for kept in [first, fewer, as_many, crowd] {
+            let answers = kept.await.unwrap();
+            assert!(answers.iter().all(|answer| matches!(answer, Ok(Enqueued::Inserted(_)))), "{answers:?}");
+        }
+        intake.tasks.close();
+        intake.tasks.wait().await;
+        let state = intake.lock();
+        assert_eq!((state.takers, state.under_way, state.waiting.jobs.len()), (0, 0, 0));
+    }
+
     #[tokio::test]
     async fn a_group_is_bounded_in_jobs_and_bytes() {
         let (intake, _dir) = intake().await;

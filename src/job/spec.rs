@@ -177,7 +177,7 @@ impl JobSpec {
         debug_assert_eq!(&*kind, K::KIND, "the name of another kind");
         let encode = |source| PayloadError::Encode { kind: K::KIND.to_owned(), source };
         let mut json = Vec::with_capacity(payload.json_bytes());
-        serde_json::to_writer(&mut json, payload).map_err(encode)?;
+        payload.write_json(&mut json).map_err(encode)?;
         if json.len() > K::MAX_PAYLOAD_BYTES {
             let (bytes, limit) = (json.len(), K::MAX_PAYLOAD_BYTES);
             return Err(PayloadError::TooLarge { kind: K::KIND.to_owned(), bytes, limit });

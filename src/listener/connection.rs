@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use metrics::counter;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -84,13 +84,11 @@ impl Connection {
     }
 }
 
-/// hyper's own head timer runs while a connection is idle too, so it gets the longer of the two times and is the second
-/// line behind [`Line::deadline`]. Without a timer it would not run at all.
+/// hyper's own timers are off: [`Line::deadline`] has one for each phase, and needs no entry in the runtime's wheel for each request.
 fn builder(limits: &ListenerLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle.max(limits.head))
+        .header_read_timeout(None)
         .max_header_size(limits.head_bytes)
         .max_buf_size(BUFFER_BYTES.max(limits.head_bytes))
         .keep_alive(true);

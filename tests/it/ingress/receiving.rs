@@ -80,6 +80,28 @@ async fn a_source_has_its_own_cap_and_its_own_path() {
 }
 
 #[tokio::test]
+async fn a_source_answers_the_same_whichever_way_its_address_is_written() {
+    let rig = Rig::start().await;
+    // By the short way, by its own path, and two that only the router understands.
+    let ways = ["/webhooks/small", "/api/v1/webhooks/small", "/webhooks/smal%6c", "/webhooks/small?x=1"];
+    for (nth, way) in ways.into_iter().enumerate() {
+        let body = event(&format!("evt_{nth}"));
+        let signed = |way: &str, body: &[u8]| {
+            let request = String::from_utf8(rig.signed("small", body)).unwrap();
+            request.replacen("/webhooks/small", way, 1).into_bytes()
+        };
+        let good = signed(way, &body);
+        assert_eq!(rig.send(&good).await.json(), serde_json::json!({"status": "accepted"}), "{way}");
+        assert_eq!(rig.send(&good).await.json(), serde_json::json!({"status": "duplicate"}), "{way}");
+        let tampered = String::from_utf8(good.clone()).unwrap().replace("1.10", "9.10").into_bytes();
+        assert_eq!(rig.send(&tampered).await.status, 401, "{way}");
+        let looked_at = String::from_utf8(good).unwrap().replacen("POST", "PUT", 1).into_bytes();
+        assert_eq!(rig.send(&looked_at).await.status, 405, "{way}");
+    }
+    assert_eq!(rig.jobs().await.len(), ways.len());
+}
+
+#[tokio::test]
 async fn a_replayed_event_is_not_enqueued_twice_within_the_senders_window() {
     let rig = Rig::start().await;
     let first = rig.signed("stripe", &event("evt_1"));

@@ -82,7 +82,7 @@ impl Rig {
         let queue = Queue::new(Arc::clone(&store), names.into(), clock.clone(), Entropy::seeded(7));
         let ingress = Ingress::new(&config, sources, queue, clock.clone());
         let (repeats, senders) = (Arc::clone(ingress.repeats()), Arc::clone(ingress.senders()));
-        let receiver = Receiver::new(ingress).with(around);
+        let receiver = around(Router::new().fallback_service(Receiver::new(ingress)));
         let limits = limits(&config);
         let connections = connections.unwrap_or(limits.connections);
         let limits = ListenerLimits { name: "test", connections, ..limits };
