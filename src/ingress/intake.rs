@@ -267,47 +267,46 @@ mod tests {
         assert_eq!(intake.queue.store().counts().await.unwrap().queues[0].ready, 1, "a group of nobody makes no call");
     }
 
-    /// Polls the other tasks until it is so.
-    async fn until(so: impl Fn() -> bool) {
-        for _ in 0..10_000 {
-            if so() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        panic!("it never came to that");
-    }
-
     #[tokio::test]
-    async fn two_calls_are_under_way_at_most_and_what_comes_meanwhile_shares_the_next() {
-        let (intake, dir) = intake().await;
-        // Another process writes: no call is answered until it has.
-        let other = rusqlite::Connection::open(dir.path().join("queue.db")).unwrap();
-        other.execute_batch("begin immediate").unwrap();
-        let keep = |n: usize| {
-            let intake = Arc::clone(&intake);
-            let jobs = (0..n).map(|_| job("known", "1".into())).collect();
-            tokio_util::task::TaskTracker::new().spawn(async move { keep_all(&intake, jobs).await })
-        };
-        let first = keep(3);
-        until(|| intake.lock().under_way == 3).await;
-        let fewer = keep(2);
-        until(|| intake.lock().waiting.jobs.len() == 2).await;
-        assert_eq!(intake.lock().takers, 1, "fewer than are under way are not worth a call");
-        let as_many = keep(1);
-        until(|| intake.lock().under_way == 6).await;
-        let crowd = keep(20);
-        until(|| intake.lock().waiting.jobs.len() == 20).await;
-        assert_eq!(intake.lock().takers, 2);
-        other.execute_batch("rollback").unwrap();
-        for kept in [first, fewer, as_many, crowd] {
-            let answers = kept.await.unwrap();
-            assert!(answers.iter().all(|answer| matches!(answer, Ok(Enqueued::Inserted(_)))), "{answers:?}");
+    async fn what_comes_while_a_call_is_under_way_waits_until_it_is_worth_a_second() {
+        let (intake, _dir) = intake().await;
+        // As if a call with three events were not answered yet.
+        (intake.lock().takers, intake.lock().under_way) = (1, 3);
+        let mut kept: Vec<_> = (0..3).map(|_| Box::pin(intake.keep(job("known", "1".into())))).collect();
+        for (one, takers) in kept.iter_mut().zip([1, 1, 2]) {
+            assert!(futures_util::poll!(one.as_mut()).is_pending());
+            assert_eq!(intake.lock().takers, takers);
         }
+        let answers = futures_util::future::join_all(kept).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Ok(Enqueued::Inserted(_)))), "{answers:?}");
         intake.tasks.close();
         intake.tasks.wait().await;
         let state = intake.lock();
-        assert_eq!((state.takers, state.under_way, state.waiting.jobs.len()), (0, 0, 0));
+        assert_eq!((state.takers, state.under_way), (1, 3), "each counts only its own");
+    }
+
+    #[tokio::test]
+    async fn the_last_taker_leaves_nobody_waiting_and_another_one_leaves_them_to_it() {
+        let (intake, _dir) = intake().await;
+        (intake.lock().takers, intake.lock().under_way) = (2, 3);
+        let mut one = std::pin::pin!(intake.keep(job("known", "1".into())));
+        assert!(futures_util::poll!(one.as_mut()).is_pending());
+        let next = || Turn { intake: &intake, over: false }.next().map(|group| group.jobs.len());
+        assert_eq!(next(), None);
+        assert_eq!(intake.lock().takers, 1);
+        assert_eq!(next(), Some(1));
+        assert_eq!(intake.lock().under_way, 4);
+    }
+
+    #[tokio::test]
+    async fn a_taker_that_dies_is_told_to_those_who_wait_for_it_and_the_next_is_kept() {
+        let (intake, _dir) = intake().await;
+        intake.lock().takers = 1;
+        let mut waits = std::pin::pin!(intake.keep(job("known", "1".into())));
+        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        drop(Turn { intake: &intake, over: false });
+        assert!(matches!(waits.await, Err(NotKept::Late)));
+        assert!(matches!(intake.keep(job("known", "2".into())).await, Ok(Enqueued::Inserted(_))));
     }
 
     #[tokio::test]
