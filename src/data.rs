@@ -15,15 +15,21 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 use together::Line;
 
+mod direct;
 mod rows;
 mod together;
 
+pub use direct::{Direct, DirectError, Prepared, values};
 pub(crate) use rows::padded;
 pub use together::Write;
 
 const READERS: u32 = 4;
 /// Prepared statements kept by each connection: all texts of the house, and those of lists in each of their few lengths.
 const STATEMENTS: usize = 400;
+/// Pages of the journal that are brought into the file at once.
+const CHECKPOINT: u32 = 4_096;
+/// Another process may hold the file for so long.
+const BUSY: Duration = Duration::from_secs(5);
 
 /// Why the database can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -151,8 +157,8 @@ impl Database {
             .foreign_keys(true)
             .statement_cache_capacity(STATEMENTS)
             // The journal is brought into the file every 16 MiB instead of 4: pages that change all the time are copied less often.
-            .pragma("wal_autocheckpoint", "4096")
-            .busy_timeout(Duration::from_secs(5));
+            .pragma("wal_autocheckpoint", CHECKPOINT.to_string())
+            .busy_timeout(BUSY);
         let pool = |n: u32| {
             SqlitePoolOptions::new()
                 .max_connections(n)
@@ -165,7 +171,7 @@ impl Database {
         let writing = options.clone().pragma("cache_size", "-16384");
         let write = pool(1).connect_with(writing).await.map_err(fail)?;
         let read = pool(READERS).connect_with(options.read_only(false)).await.map_err(fail)?;
-        let line = Arc::new(Line::new().map_err(|e| fail(e.into()))?);
+        let line = Arc::new(Line::new(path, BUSY, CHECKPOINT).map_err(fail)?);
         Ok(Self { pools: Pools::Sqlite { read, write }, place, line })
     }
 
@@ -178,6 +184,7 @@ impl Database {
 
     /// For single statements that write; more than one belong into [`Database::begin`].
     pub fn write(&self) -> Pool<'_> {
+        self.line.make_way();
         match &self.pools {
             Pools::Sqlite { write, .. } => Pool::Sqlite(write),
         }
@@ -188,6 +195,7 @@ impl Database {
     /// # Errors
     /// When the database is not reachable.
     pub async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        self.line.make_way();
         match &self.pools {
             Pools::Sqlite { write, .. } => Ok(Tx::Sqlite(write.begin_with("begin immediate").await?)),
         }

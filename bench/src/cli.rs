@@ -91,6 +91,11 @@ impl Common {
 }
 
 impl Cli {
+    /// It only answers: threads that wake each other would cost more than they do.
+    pub fn needs_one_thread(&self) -> bool {
+        matches!(self.scenario, Scenario::Receive(_))
+    }
+
     /// Runs what was asked for.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tidemill_bench::cli::Cli;
+use tokio::runtime::Builder;
 
 /// As the shipped program has it.
 #[global_allocator]
@@ -11,7 +12,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build().map(|runtime| runtime.block_on(cli.run())) {
+    let mut runtime = if cli.needs_one_thread() { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    match runtime.enable_all().build().map(|runtime| runtime.block_on(cli.run())) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
             eprintln!("tidemill-bench: {error:#}");

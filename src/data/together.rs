@@ -7,17 +7,24 @@
 //! The line has a thread of its own. Each statement of a group waits for the one before it; between the callers' tasks it would
 //! also wait for all that are ready to run, and everybody's commit with it.
 
-use std::any::{Any, TypeId};
+mod group;
+mod member;
+
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use sqlx::SqlitePool;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
+use self::group::{Hold, alone, directly, refuse, share};
+use self::member::{InLine, Member};
 use super::Tx;
+use super::direct::{Direct, DirectError, Own};
 
 /// Writes in one transaction at most: readers and other writers wait for it.
 const GROUP_MAX: usize = 256;
@@ -36,6 +43,21 @@ pub trait Write: Send + Sync + Sized + 'static {
     /// Of those that share a transaction, it goes before the others: it frees what they ask for.
     const GOES_FIRST: bool = false;
 
+    /// It can be written by [`Write::write_directly`].
+    fn is_direct(&self) -> bool {
+        false
+    }
+
+    /// Writes several over the line's own connection; what came out stands in their order, `None` for one of which nothing was
+    /// written. Such a one, and all of them after an error, are written the other way.
+    ///
+    /// # Errors
+    /// When they are to be undone.
+    fn write_directly(works: &[&Self], on: &Direct<'_>) -> Result<Vec<Option<Self::Output>>, DirectError> {
+        let _ = on;
+        Ok(works.iter().map(|_| None).collect())
+    }
+
     /// Writes it. An error undoes what it wrote.
     fn write(&self, tx: &mut Tx) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 
@@ -52,92 +74,15 @@ pub trait Write: Send + Sync + Sized + 'static {
     }
 }
 
-/// Those that go first have `false`, which sorts first.
-type Kind = (bool, TypeId);
-type Run<'a> = Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
-
-/// A write in line, whatever it is.
-trait Member: Send {
-    /// False: its caller has gone away before it began.
-    fn is_wanted(&self) -> bool;
-
-    /// Tells which can be run with it, and what goes before what.
-    fn kind(&self) -> Kind;
-
-    fn as_any(&mut self) -> &mut (dyn Any + Send);
-
-    /// Runs it with others of its kind and keeps what came out. False: one failed, and nothing of them may be committed.
-    fn run<'a>(&'a mut self, others: &'a mut [Box<dyn Member>], tx: &'a mut Tx) -> Run<'a>;
-
-    /// Runs it by itself and keeps what came out.
-    fn run_alone<'a>(&'a mut self, tx: &'a mut Tx) -> Run<'a>;
-
-    /// Tells the caller how it ended: as it was run, unless the transaction failed.
-    fn answer(self: Box<Self>, transaction: Result<(), sqlx::Error>);
-}
-
-struct InLine<W: Write> {
-    work: W,
-    outcome: Option<Result<W::Output, W::Error>>,
-    reply: oneshot::Sender<Result<W::Output, W::Error>>,
-}
-
-impl<W: Write> Member for InLine<W> {
-    fn is_wanted(&self) -> bool {
-        !self.reply.is_closed()
-    }
-
-    fn kind(&self) -> Kind {
-        (!W::GOES_FIRST, TypeId::of::<W>())
-    }
-
-    fn as_any(&mut self) -> &mut (dyn Any + Send) {
-        self
-    }
-
-    fn run<'a>(&'a mut self, others: &'a mut [Box<dyn Member>], tx: &'a mut Tx) -> Run<'a> {
-        Box::pin(async move {
-            let others = others.iter_mut().filter_map(|other| other.as_any().downcast_mut::<Self>());
-            let mut all: Vec<&mut Self> = std::iter::once(self).chain(others).collect();
-            let works: Vec<&W> = all.iter().map(|one| &one.work).collect();
-            match W::write_all(&works, tx).await {
-                Ok(written) if written.len() == all.len() => {
-                    for (one, written) in all.iter_mut().zip(written) {
-                        one.outcome = Some(Ok(written));
-                    }
-                    true
-                }
-                _ => false,
-            }
-        })
-    }
-
-    fn run_alone<'a>(&'a mut self, tx: &'a mut Tx) -> Run<'a> {
-        Box::pin(async move {
-            let outcome = self.work.write(tx).await;
-            let good = outcome.is_ok();
-            self.outcome = Some(outcome);
-            good
-        })
-    }
-
-    fn answer(self: Box<Self>, transaction: Result<(), sqlx::Error>) {
-        let answer = match (transaction, self.outcome) {
-            (Ok(()), Some(outcome)) => outcome,
-            (Ok(()), None) => Err(sqlx::Error::WorkerCrashed.into()),
-            (Err(error), _) => Err(error.into()),
-        };
-        // A caller that has gone away misses nothing: what was written stays.
-        let _ = self.reply.send(answer);
-    }
-}
-
 /// The writes that wait for the next transaction.
 pub(super) struct Line {
     state: Mutex<State>,
     room: Semaphore,
     tasks: TaskTracker,
     thread: Handle,
+    own: Own,
+    /// Goes up with everyone who may be about to wait for the pool's writing connection.
+    others: AtomicU64,
     /// The thread ends with it.
     _stop: oneshot::Sender<()>,
 }
@@ -161,8 +106,9 @@ impl Line {
     /// An empty one.
     ///
     /// # Errors
-    /// When there is no thread for it.
-    pub(super) fn new() -> std::io::Result<Self> {
+    /// When there is no thread for it, or the file can't be opened.
+    pub(super) fn new(path: &Path, busy: Duration, checkpoint: u32) -> Result<Self, sqlx::Error> {
+        let own = Own::open(path, busy, checkpoint).map_err(|e| sqlx::Error::Configuration(e.into()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let (thread, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
         std::thread::Builder::new().name("tidemill-data".into()).spawn(move || {
@@ -170,7 +116,7 @@ impl Line {
             let _ = runtime.block_on(stopped);
         })?;
         let (state, room, tasks) = (Mutex::default(), Semaphore::new(WAITING_MAX), TaskTracker::new());
-        Ok(Self { state, room, tasks, thread, _stop: stop })
+        Ok(Self { state, room, tasks, thread, own, others: AtomicU64::new(0), _stop: stop })
     }
 
     /// Puts a write in line and waits for its commit.
@@ -179,7 +125,7 @@ impl Line {
         let (reply, answer) = oneshot::channel();
         let begins = {
             let mut state = self.lock();
-            state.waiting.push_back(Box::new(InLine { work, outcome: None, reply }));
+            state.waiting.push_back(Box::new(InLine::new(work, reply)));
             !std::mem::replace(&mut state.served, true)
         };
         if begins {
@@ -190,17 +136,29 @@ impl Line {
         answer.await.unwrap_or_else(|_| Err(sqlx::Error::WorkerCrashed.into()))
     }
 
+    /// Somebody may be about to wait for the pool's writing connection.
+    pub(super) fn make_way(&self) {
+        self.others.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Waits for what is in line.
     pub(super) async fn end(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        self.own.close();
     }
 
     async fn serve(&self, pool: &SqlitePool) {
         let mut turn = Turn { line: self, over: false };
-        while let Some(first) = turn.next() {
+        let mut hold = Hold::default();
+        while let Some(group) = turn.next() {
+            let rest = directly(pool, group, &mut turn, &mut hold).await;
+            if rest.is_empty() {
+                continue;
+            }
+            hold.let_go();
             // What one of them has spoilt, each does again for itself.
-            let mut spoilt = share(pool, first, &mut turn).await.into_iter();
+            let mut spoilt = share(pool, rest, &mut turn).await.into_iter();
             while let Some(member) = spoilt.next() {
                 if let Err(why) = alone(pool, member).await {
                     refuse(spoilt.by_ref(), &why);
@@ -253,61 +211,6 @@ impl Drop for Turn<'_> {
             state.waiting.clear();
         }
     }
-}
-
-async fn begin(pool: &SqlitePool) -> Result<Tx, sqlx::Error> {
-    Ok(Tx::Sqlite(pool.begin_with("begin immediate").await?))
-}
-
-/// All in one transaction; those that are to be run alone come back.
-async fn share(pool: &SqlitePool, mut group: Vec<Box<dyn Member>>, turn: &mut Turn<'_>) -> Vec<Box<dyn Member>> {
-    let mut tx = match begin(pool).await {
-        Ok(tx) => tx,
-        Err(error) => {
-            refuse(group, &error);
-            return Vec::new();
-        }
-    };
-    turn.fill_up(&mut group);
-    group.sort_by_key(|member| member.kind());
-    let mut rest = group.as_mut_slice();
-    while let Some(kind) = rest.first().map(|first| first.kind()) {
-        let n = rest.iter().take_while(|member| member.kind() == kind).count();
-        let (same, others) = rest.split_at_mut(n);
-        rest = others;
-        let Some((first, same)) = same.split_first_mut() else { break };
-        if !first.run(same, &mut tx).await {
-            return group;
-        }
-    }
-    if tx.commit().await.is_err() {
-        return group;
-    }
-    for member in group {
-        member.answer(Ok(()));
-    }
-    Vec::new()
-}
-
-/// Told once for all: a database that lets nobody begin would let each of them wait for it again, one after the other.
-fn refuse(members: impl IntoIterator<Item = Box<dyn Member>>, why: &sqlx::Error) {
-    for member in members {
-        member.answer(Err(sqlx::Error::Protocol(format!("the transaction could not begin: {why}"))));
-    }
-}
-
-/// Runs one by itself. An error: there was no transaction for it, and it has been told so.
-async fn alone(pool: &SqlitePool, mut member: Box<dyn Member>) -> Result<(), sqlx::Error> {
-    let mut tx = match begin(pool).await {
-        Ok(tx) => tx,
-        Err(error) => {
-            refuse([member], &error);
-            return Err(error);
-        }
-    };
-    let ended = if member.run_alone(&mut tx).await { tx.commit().await } else { Ok(()) };
-    member.answer(ended);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -430,5 +333,111 @@ mod tests {
         drop(busy);
         assert_eq!(next.await.expect("written"), 2);
         assert!(kept(&db).await.contains(&2));
+    }
+
+    /// Is written over the line's own connection, but for the number 7; the number 13 is refused by the table.
+    struct Short(i64);
+
+    impl Write for Short {
+        type Output = (i64, &'static str);
+        type Error = sqlx::Error;
+
+        fn is_direct(&self) -> bool {
+            true
+        }
+
+        fn write_directly(works: &[&Self], on: &Direct<'_>) -> Result<Vec<Option<Self::Output>>, DirectError> {
+            let mut insert = on.prepare("insert into numbers (n) values (?1)")?;
+            let each =
+                works.iter().filter(|it| it.0 != 7).map(|it| insert.execute([it.0])).collect::<Result<Vec<_>, _>>();
+            each?;
+            Ok(works.iter().map(|it| (it.0 != 7).then_some((it.0, "directly"))).collect())
+        }
+
+        async fn write(&self, tx: &mut Tx) -> Result<Self::Output, sqlx::Error> {
+            Ok((Number(self.0).write(tx).await?, "through the driver"))
+        }
+    }
+
+    /// Keeps the line's transaction open until it is let go.
+    struct Slow(Arc<Semaphore>, Arc<Semaphore>);
+
+    impl Write for Slow {
+        type Output = ();
+        type Error = sqlx::Error;
+
+        async fn write(&self, _: &mut Tx) -> Result<(), sqlx::Error> {
+            self.0.add_permits(1);
+            self.1.acquire().await.map(drop).map_err(|_| sqlx::Error::WorkerCrashed)
+        }
+    }
+
+    /// Writes these as one group: they get in line while another one is being written.
+    async fn as_a_group(db: &Database, all: &[i64]) -> Vec<Result<(i64, &'static str), sqlx::Error>> {
+        let (begun, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let slow = db.together(Slow(Arc::clone(&begun), Arc::clone(&go)));
+        let rest = async {
+            begun.acquire().await.expect("begun").forget();
+            let writing = join_all(all.iter().map(|n| db.together(Short(*n))));
+            let free = async {
+                while db.line.room.available_permits() > WAITING_MAX - 1 - all.len() {
+                    tokio::task::yield_now().await;
+                }
+                go.add_permits(1);
+            };
+            tokio::join!(writing, free).0
+        };
+        let (slow, answers) = tokio::join!(slow, rest);
+        slow.expect("written");
+        answers
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn many_are_written_over_the_lines_own_connection_and_what_can_not_be_the_other_way() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = numbers(&folder).await;
+        let all: Vec<i64> = (1..=12).collect();
+        for (n, answer) in all.iter().zip(as_a_group(&db, &all).await) {
+            let way = if *n == 7 { "through the driver" } else { "directly" };
+            assert_eq!(answer.expect("written"), (*n, way));
+        }
+        assert_eq!(kept(&db).await, all);
+        assert_eq!(db.together(Short(20)).await.expect("written").1, "through the driver", "a few are not worth it");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_that_fails_directly_takes_nobody_elses_with_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = numbers(&folder).await;
+        let all: Vec<i64> = (0..30).collect();
+        for (n, answer) in all.iter().zip(as_a_group(&db, &all).await) {
+            assert_eq!(answer.ok(), (*n != 13).then_some((*n, "through the driver")), "all were undone");
+        }
+        assert_eq!(kept(&db).await, (0..30).filter(|n| *n != 13).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_begins_a_transaction_comes_in_between_groups_that_never_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = numbers(&folder).await;
+        let (tasks, over) = (TaskTracker::new(), tokio_util::sync::CancellationToken::new());
+        for lane in 1..=32_i64 {
+            let (db, over) = (db.clone(), over.clone());
+            tasks.spawn(async move {
+                for n in (lane * 1_000_000..).take_while(|_| !over.is_cancelled()) {
+                    db.together(Short(n)).await.expect("written");
+                }
+            });
+        }
+        tasks.close();
+        for n in 100..120 {
+            let mut tx = db.begin().await.expect("the connection comes free");
+            Number(n).write(&mut tx).await.expect("write");
+            tx.commit().await.expect("commit");
+        }
+        over.cancel();
+        tasks.wait().await;
+        let kept = kept(&db).await;
+        assert_eq!(kept.iter().filter(|n| **n < 1_000).count(), 20);
     }
 }

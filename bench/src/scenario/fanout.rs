@@ -95,7 +95,7 @@ impl Fanout {
             let tenants = self.many.div_ceil(ENDPOINTS);
             let calm = Load { what: "many healthy", tenants, ..calm };
             let hung = Load { what: "of many, one in ten hangs", tenants, ..hung };
-            self.latencies(&[calm, hung], 1, &recorder).await?;
+            self.latencies(&[calm, hung], self.rounds.max(1), &recorder).await?;
         }
         if self.only_latency {
             return Ok(());

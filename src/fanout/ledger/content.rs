@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use sqlx::{FromRow, QueryBuilder};
 
-use crate::data::{Tx, padded};
+use crate::data::{Direct, DirectError, Tx, padded};
 use crate::on_tx;
 
 /// Bytes of bodies in each half.
@@ -86,6 +86,15 @@ pub(super) async fn read(tx: &mut Tx, messages: &HashSet<&str>) -> Result<HashMa
     });
     let content = |row: Row| (row.id, Content { body: row.body.into(), event_type: row.event_type.into() });
     Ok(rows.into_iter().map(content).collect())
+}
+
+/// One of them, over the line's own connection.
+pub(super) fn read_one(on: &Direct<'_>, message: &str) -> Result<Option<Content>, DirectError> {
+    let mut select = on.prepare("select body, event_type from messages where id = ?1")?;
+    let mut rows = select.query([message])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (body, event_type): (String, String) = (row.get(0)?, row.get(1)?);
+    Ok(Some(Content { body: body.into(), event_type: event_type.into() }))
 }
 
 #[cfg(test)]

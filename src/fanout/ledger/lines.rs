@@ -2,9 +2,11 @@
 //!
 //! Many deliveries write at once, so their lines share commits ([`Database::together`](crate::data::Database::together)).
 
+mod direct;
 mod log;
 mod many;
 
+pub(super) use direct::{look as look_directly, open_pending};
 pub(super) use log::interrupt;
 pub(super) use many::{Of, insert, look, opened};
 
@@ -20,7 +22,7 @@ use super::super::post::{Answer, Posted};
 use super::super::{Deliver, FanoutState};
 use super::Due;
 use crate::clock::Timestamp;
-use crate::data::{Tx, Write};
+use crate::data::{Direct, DirectError, Tx, Write};
 use crate::on_tx;
 
 /// Failures further apart than this are not one story: it is longer than the longest wait between two attempts.
@@ -126,6 +128,14 @@ impl Write for Closing {
 
     /// Whoever opens a line behind it finds its place free.
     const GOES_FIRST: bool = true;
+
+    fn is_direct(&self) -> bool {
+        many::closes_plainly(self)
+    }
+
+    fn write_directly(works: &[&Self], on: &Direct<'_>) -> Result<Vec<Option<Closed>>, DirectError> {
+        direct::close_all(on, works)
+    }
 
     async fn write(&self, tx: &mut Tx) -> Result<Closed, sqlx::Error> {
         close(tx, self).await

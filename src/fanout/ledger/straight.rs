@@ -10,11 +10,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::content::{Content, read};
+use super::content::{Content, read, read_one};
 use super::due::{Addressee, addressees};
-use super::lines::{Of, Opening, insert, look, opened};
+use super::lines::{Of, Opening, insert, look, look_directly, open_pending, opened};
 use crate::clock::Timestamp;
-use crate::data::{Tx, Write};
+use crate::data::{Direct, DirectError, Tx, Write};
 
 /// A line to be opened for a delivery that was not looked at yet.
 #[derive(Debug)]
@@ -44,6 +44,14 @@ impl Write for Straight {
     type Output = Begun;
     type Error = sqlx::Error;
 
+    fn is_direct(&self) -> bool {
+        true
+    }
+
+    fn write_directly(works: &[&Self], on: &Direct<'_>) -> Result<Vec<Option<Begun>>, DirectError> {
+        begin_directly(on, works)
+    }
+
     async fn write(&self, tx: &mut Tx) -> Result<Begun, sqlx::Error> {
         Ok(begin_all(tx, &[self]).await?.pop().unwrap_or(Begun::Otherwise))
     }
@@ -51,6 +59,36 @@ impl Write for Straight {
     async fn write_all(works: &[&Self], tx: &mut Tx) -> Result<Vec<Begun>, sqlx::Error> {
         begin_all(tx, works).await
     }
+}
+
+/// Those of endpoints that have not changed since; the others are left to be looked at the other way.
+fn begin_directly(on: &Direct<'_>, works: &[&Straight]) -> Result<Vec<Option<Begun>>, DirectError> {
+    let Some(node) = works.first().map(|it| it.opening.turn.node) else { return Ok(Vec::new()) };
+    let now = works.iter().map(|it| it.opening.now).max().unwrap_or_default();
+    let (revision, mut places) = look_directly(on, works.iter().map(|it| it.opening.endpoint.as_str()), now)?;
+    let mut begun: Vec<Option<Begun>> = Vec::with_capacity(works.len());
+    let mut opened = Vec::with_capacity(works.len());
+    for (n, it) in works.iter().enumerate() {
+        let holds = it.revision == revision && !it.known.has_run_out(now) && it.opening.turn.node == node;
+        let content =
+            if holds { it.content.clone().map_or_else(|| read_one(on, &it.message), |it| Ok(Some(it)))? } else { None };
+        begun.push(match content {
+            None => None,
+            Some(_) if !places.take(&it.opening) => Some(Begun::Busy),
+            Some(content) => {
+                opened.push(n);
+                Some(Begun::Opened { content, revision })
+            }
+        });
+    }
+    let lines = opened.iter().map(|n| &*works[*n].opening);
+    let are_open = open_pending(on, lines, &node.to_string())?;
+    for (n, is_open) in opened.into_iter().zip(are_open) {
+        if !is_open {
+            begun[n] = Some(Begun::Otherwise);
+        }
+    }
+    Ok(begun)
 }
 
 /// What is to become of one of them.

@@ -105,7 +105,8 @@ impl Wires {
             let reused = kept.is_some();
             let wire = match kept {
                 Some(wire) => wire,
-                None => self.open(&uri, &place, trace).await?,
+                // Seldom gone: it is not to make every exchange larger.
+                None => Box::pin(self.open(&uri, &place, trace)).await?,
             };
             trace.goes_over(wire.opened(), reused);
             let doubt = wire.doubt(&self.kept, &place);

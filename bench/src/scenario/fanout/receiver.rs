@@ -92,40 +92,66 @@ async fn serve(mut stream: TcpStream, book: &Mutex<Book>) -> anyhow::Result<()> 
                 return Ok(());
             }
         };
-        let text = String::from_utf8_lossy(&bytes[..head]).into_owned();
-        let path = text.split(' ').nth(1).unwrap_or("/").to_owned();
-        let body = String::from_utf8_lossy(&bytes[head..all]).into_owned();
+        let asked = {
+            let (text, body) = (std::str::from_utf8(&bytes[..head])?, std::str::from_utf8(&bytes[head..all])?);
+            let path = text.split(' ').nth(1).unwrap_or("/");
+            let asked = Asked::of(path);
+            match asked {
+                Asked::Ok => lock(book).see(path, text, body),
+                Asked::Endless => lock(book).see(path, text, ""),
+                Asked::Hang => lock(book).posts += 1,
+                Asked::Stats | Asked::Reset => {}
+            }
+            asked
+        };
         bytes.drain(..all);
-        match path.as_str() {
-            "/stats" => {
+        match asked {
+            Asked::Ok => stream.write_all(OK).await?,
+            Asked::Stats => {
                 let json = serde_json::to_string(&lock(book).stats())?;
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", json.len());
                 stream.write_all(format!("{head}{json}").as_bytes()).await?;
             }
-            "/reset" => {
+            Asked::Reset => {
                 lock(book).reset()?;
                 stream.write_all(OK).await?;
             }
-            path if path.starts_with("/hang") => {
-                lock(book).posts += 1;
+            Asked::Hang => {
                 // Until the sender gives up.
                 while stream.read_buf(&mut bytes).await? > 0 {
                     bytes.clear();
                 }
                 return Ok(());
             }
-            path if path.starts_with("/stream") => {
-                lock(book).see(path, &text, "");
+            Asked::Endless => {
                 stream.write_all(ENDLESS).await?;
                 let chunk = [b"4000\r\n".as_slice(), &[b'x'; 0x4000], b"\r\n"].concat();
                 loop {
                     stream.write_all(&chunk).await?;
                 }
             }
-            path => {
-                lock(book).see(path, &text, &body);
-                stream.write_all(OK).await?;
-            }
+        }
+    }
+}
+
+/// What a request wants, by its path.
+#[derive(Clone, Copy)]
+enum Asked {
+    Ok,
+    Stats,
+    Reset,
+    Hang,
+    Endless,
+}
+
+impl Asked {
+    fn of(path: &str) -> Self {
+        match path {
+            "/stats" => Self::Stats,
+            "/reset" => Self::Reset,
+            path if path.starts_with("/hang") => Self::Hang,
+            path if path.starts_with("/stream") => Self::Endless,
+            _ => Self::Ok,
         }
     }
 }

@@ -55,12 +55,16 @@ impl Look {
 }
 
 /// Counts lines against what each endpoint may have.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in super::super) struct Places {
     open: HashMap<String, i64>,
 }
 
 impl Places {
+    pub(super) fn learn(&mut self, endpoint: String, open: i64) {
+        self.open.insert(endpoint, open);
+    }
+
     /// False: as many are open as may be.
     pub(in super::super) fn take(&mut self, it: &Opening) -> bool {
         let Some(lines) = self.open.get_mut(it.endpoint.as_str()) else {
@@ -250,14 +254,14 @@ pub(super) async fn close_all(tx: &mut Tx, all: &[&Closing]) -> Result<Vec<Close
 
 /// What deliveries that settle together have in common.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Alike {
-    status: Option<i64>,
-    epoch: i64,
-    now: Timestamp,
+pub(super) struct Alike {
+    pub(super) status: Option<i64>,
+    pub(super) epoch: i64,
+    pub(super) now: Timestamp,
 }
 
 /// Deliveries that one statement settles: nearly always all of them. The last one's time is good for all.
-fn alike<'a>(all: &[&'a Closing]) -> BTreeMap<Alike, Vec<&'a str>> {
+pub(super) fn alike<'a>(all: &[&'a Closing]) -> BTreeMap<Alike, Vec<&'a str>> {
     let now = all.iter().map(|it| it.now).max().unwrap_or_default();
     let mut alike: BTreeMap<Alike, Vec<&str>> = BTreeMap::new();
     for it in all {
