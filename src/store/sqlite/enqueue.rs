@@ -111,7 +111,7 @@ impl<'a> Statements<'a> {
     }
 }
 
-/// Takes back what [`hold_key`] has just written.
+/// Takes back what [`Statements::hold_key`] has just written.
 fn drop_key(txn: &Txn<'_>, job: &NewJob) -> Result<(), StoreError> {
     let Some(unique) = &job.spec.unique else { return Ok(()) };
     let gone = txn
