@@ -58,6 +58,8 @@ struct Group {
     jobs: Vec<NewJob>,
     replies: Vec<oneshot::Sender<Answer>>,
     bytes: usize,
+    /// When its first came: it may wait for calls that hang before it is in one itself.
+    since: Option<Instant>,
 }
 
 impl State {
@@ -81,6 +83,7 @@ impl Intake {
             let waiting = &mut state.waiting;
             let room = waiting.jobs.len() < GROUP_MAX && waiting.bytes + bytes <= GROUP_BYTES_MAX;
             let full = (!room && !waiting.jobs.is_empty()).then(|| std::mem::take(waiting));
+            waiting.since.get_or_insert_with(Instant::now);
             waiting.bytes += bytes;
             waiting.jobs.push(job);
             waiting.replies.push(reply);
@@ -115,13 +118,14 @@ impl Intake {
     }
 
     async fn write(&self, group: Group) {
-        let Group { jobs, replies, bytes: _ } = group;
+        let Group { jobs, replies, bytes: _, since } = group;
+        let now = Instant::now();
+        let deadline = since.unwrap_or(now) + TIMEOUT;
         let there = jobs.into_iter().zip(replies).filter(|(_, reply)| !reply.is_closed());
         let (jobs, replies): (Vec<_>, Vec<_>) = there.unzip();
-        if jobs.is_empty() {
+        if jobs.is_empty() || now >= deadline {
             return;
         }
-        let deadline = Instant::now() + TIMEOUT;
         let again = if jobs.len() > 1 { jobs.clone() } else { Vec::new() };
         match timeout_at(deadline, self.queue.keep(jobs)).await {
             Ok(Ok(done)) => {
@@ -307,6 +311,20 @@ mod tests {
         drop(Turn { intake: &intake, over: false });
         assert!(matches!(waits.await, Err(NotKept::Late)));
         assert!(matches!(intake.keep(job("known", "2".into())).await, Ok(Enqueued::Inserted(_))));
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_too_long_for_calls_before_its_own_is_told_so_and_is_not_kept() {
+        let (intake, _dir) = intake().await;
+        intake.lock().takers = 1;
+        let mut waits = std::pin::pin!(intake.keep(job("known", "1".into())));
+        assert!(futures_util::poll!(waits.as_mut()).is_pending());
+        let mut group = Turn { intake: &intake, over: false }.next().unwrap();
+        assert!(group.since.is_some_and(|since| since.elapsed() < TIMEOUT));
+        group.since = group.since.map(|since| since - TIMEOUT);
+        intake.take(group).await;
+        assert!(matches!(waits.await, Err(NotKept::Late)));
+        assert_eq!(intake.queue.store().counts().await.unwrap().queues[0].ready, 0);
     }
 
     #[tokio::test]
