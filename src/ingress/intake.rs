@@ -18,7 +18,8 @@ use crate::store::{Enqueued, NewJob, StoreError};
 
 /// The store gets so long; the sender has its refusal within two seconds.
 pub(super) const TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Calls under way at once: one that the store writes, and one that it finds when that is done.
+/// Those who take groups to the store, a call each: one that the store writes, and one that it finds when that is done. A group that
+/// is full goes at once, whoever is under way.
 const TAKERS_MAX: usize = 2;
 /// Events in one call. More than so many only wait longer for each other.
 const GROUP_MAX: usize = 64;

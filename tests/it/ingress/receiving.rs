@@ -98,7 +98,9 @@ async fn a_source_answers_the_same_whichever_way_its_address_is_written() {
         let looked_at = String::from_utf8(good).unwrap().replacen("POST", "PUT", 1).into_bytes();
         assert_eq!(rig.send(&looked_at).await.status, 405, "{way}");
     }
-    assert_eq!(rig.jobs().await.len(), ways.len());
+    let jobs = rig.jobs().await;
+    assert_eq!(jobs.len(), ways.len());
+    assert!(jobs.iter().all(|job| &*job.enqueued_by == "webhook:small"), "{jobs:?}");
 }
 
 #[tokio::test]
